@@ -1,0 +1,116 @@
+"""SamplingParams: what one request asks of the sampler, validated once, for every way into the server."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+MAX_LOGIT_BIAS = 100.0
+MAX_STOP_TOKEN_IDS = 32
+MAX_TOP_LOGPROBS = 20
+LogprobsMode = Literal["raw", "tempered", "processed"]
+
+
+class SamplingParamsError(ValueError):
+    """A sampling parameter is out of its range; `param` names it."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """One request's sampling parameters; every default is an identity.
+
+    Attributes:
+        temperature: divides the logits; finite, ≥ 0; 0 is argmax, 1 leaves the model's distribution.
+        top_k: keep the k most probable tokens, ≥ 0; 0 keeps all, and so does a k above the vocabulary.
+        top_p: keep the smallest set of tokens whose probability reaches p, in (0, 1]; 1 keeps all.
+        min_p: keep tokens at least min_p times as probable as the best, in [0, 1]; 0 keeps all.
+        logit_bias: added to the logits of these token ids before anything else, in [-100, 100].
+        max_tokens: tokens to generate at most, ≥ 1.
+        min_tokens: end-of-sequence and stop tokens cannot be drawn before this many tokens, 0 to max_tokens.
+        stop_token_ids: ids that end the sequence, at most 32.
+        ignore_eos: go on after the model's end-of-sequence token.
+        seed: names the noise, in [0, 2**63).
+        logprobs: report the log-probability of each token and of this many most probable ones, 0 to 20; None: none.
+        logprobs_mode: `raw` is the model's own distribution, `tempered` is after temperature, `processed` is the
+            distribution that was drawn from.
+
+    Raises:
+        SamplingParamsError: a value is outside its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    max_tokens: int = 128
+    min_tokens: int = 0
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    seed: int = 0
+    logprobs: int | None = None
+    logprobs_mode: LogprobsMode = "raw"
+
+    def __post_init__(self) -> None:
+        _require_float("temperature", self.temperature, low=0.0)
+        _require_int("top_k", self.top_k, low=0, high=2**31 - 1)
+        _require_float("top_p", self.top_p, low=0.0, high=1.0)
+        if self.top_p == 0.0:
+            raise SamplingParamsError("top_p", "top_p must be above 0; for the most probable token use temperature 0")
+        _require_float("min_p", self.min_p, low=0.0, high=1.0)
+        _require_int("max_tokens", self.max_tokens, low=1)
+        _require_int("min_tokens", self.min_tokens, low=0)
+        if self.min_tokens > self.max_tokens:
+            raise SamplingParamsError(
+                "min_tokens", f"min_tokens is {self.min_tokens}, above max_tokens, which is {self.max_tokens}"
+            )
+        _require_int("seed", self.seed, low=0, high=2**63 - 1)
+        if self.logprobs is not None:
+            _require_int("logprobs", self.logprobs, low=0, high=MAX_TOP_LOGPROBS)
+        if self.logprobs_mode not in ("raw", "tempered", "processed"):
+            raise SamplingParamsError("logprobs_mode", "logprobs_mode must be 'raw', 'tempered' or 'processed'")
+        if len(self.stop_token_ids) > MAX_STOP_TOKEN_IDS:
+            raise SamplingParamsError("stop_token_ids", f"stop_token_ids may hold at most {MAX_STOP_TOKEN_IDS} ids")
+        for token_id in self.stop_token_ids:
+            _require_int("stop_token_ids", token_id, low=0)
+        for token_id, bias in self.logit_bias.items():
+            _require_int("logit_bias", token_id, low=0)
+            _require_float("logit_bias", bias, low=-MAX_LOGIT_BIAS, high=MAX_LOGIT_BIAS)
+        object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
+
+    def require_token_ids_below(self, vocab_size: int) -> None:
+        """Refuse token ids that the model's logits do not have.
+
+        Args:
+            vocab_size: width of the logits.
+
+        Raises:
+            SamplingParamsError: an id of `logit_bias` or `stop_token_ids` is not below `vocab_size`.
+        """
+        for param, token_ids in (("logit_bias", self.logit_bias), ("stop_token_ids", self.stop_token_ids)):
+            beyond = next((token_id for token_id in token_ids if token_id >= vocab_size), None)
+            if beyond is not None:
+                raise SamplingParamsError(
+                    param, f"{param} names token {beyond}; this model's token ids are 0 to {vocab_size - 1}"
+                )
+
+
+def _require_float(param: str, value: float, *, low: float, high: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SamplingParamsError(param, f"{param} must be a number")
+    if not math.isfinite(value) or not low <= value <= high:
+        limit = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise SamplingParamsError(param, f"{param} must be a finite number {limit}; it is {value}")
+
+
+def _require_int(param: str, value: int, *, low: int, high: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SamplingParamsError(param, f"{param} must be an integer")
+    if value < low or (high is not None and value > high):
+        limit = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise SamplingParamsError(param, f"{param} must be an integer {limit}; it is {value}")

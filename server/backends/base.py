@@ -1,0 +1,101 @@
+"""Backend: what the engine asks of a framework. Slots, token ids and positions; no requests, no HTTP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from samplers.params import SamplingParams
+
+Reproducible = Literal["bitwise", "noise"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """One token's log-probability and its surroundings.
+
+    Attributes:
+        logprob: natural logarithm of the token's probability in the distribution asked for.
+        top_ids: the most probable token ids, best first.
+        top_logprobs: their log-probabilities.
+        entropy: of that distribution, in nats.
+        kept: how many tokens could have been drawn.
+    """
+
+    logprob: float
+    top_ids: tuple[int, ...]
+    top_logprobs: tuple[float, ...]
+    entropy: float
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one decode step drew, row by row, in the order of the slots asked for.
+
+    Attributes:
+        token_ids: the drawn tokens.
+        finite: False where the row's logits held NaN, +inf, or no finite value: its token means nothing.
+        logprobs: None for rows that did not ask.
+    """
+
+    token_ids: list[int]
+    finite: list[bool]
+    logprobs: list[TokenLogprobs | None]
+
+
+class Backend(Protocol):
+    """A model's weights, its KV slots, and its compiled decode-and-sample step.
+
+    A slot holds one sequence: its keys and values, its sampling parameters, its last token and its position, all on
+    the device. The caller prefills every prompt token but the last, then admits the slot with the last one; from then on
+    `decode` feeds each slot's last token, draws the next and moves the slot on by one position.
+
+    Attributes:
+        framework: `torch` or `tensorflow`.
+        device: `cpu`, `cuda:0`, …
+        dtype: of weights and cache.
+        vocab_size: width of the logits.
+        num_slots: sequences held at once.
+        max_length: positions of a slot; prompt and generated tokens together.
+        prefill_chunk: tokens that one `prefill` call takes at most.
+        eos_token_ids: the model's own end-of-sequence ids.
+    """
+
+    framework: str
+    device: str
+    dtype: str
+    vocab_size: int
+    num_slots: int
+    max_length: int
+    prefill_chunk: int
+    eos_token_ids: tuple[int, ...]
+
+    def prefill(self, slot: int, token_ids: Sequence[int], position: int) -> None:
+        """Write the keys and values of up to `prefill_chunk` tokens into a slot, from `position` on."""
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of one slot's keys and values to another slot."""
+
+    def admit(
+        self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
+    ) -> Reproducible:
+        """Make a prefilled slot ready to decode; the answer says what its seed is good for.
+
+        Args:
+            slot: a slot whose first `len(prompt_ids) - 1` positions are filled.
+            prompt_ids: the whole prompt; its last token is the first to be fed.
+            params: this request's sampling parameters.
+            sample_index: which of the request's n samples this is; part of the noise's name.
+        """
+
+    def decode(self, slots: Sequence[int]) -> Decoded:
+        """Feed each slot's last token, draw its next one, and move it on by one position."""
+
+    def logits(self, slot: int) -> Sequence[float]:
+        """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
+
+    def release(self, slot: int) -> None:
+        """Forget a slot: nothing of its sequence may reach the next one."""
+
+    def close(self) -> None:
+        """Stop background work and free the device's memory."""
