@@ -1,9 +1,9 @@
 """SamplingParams: what one request asks of the sampler, validated once, for every way into the server."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import Iterable, MappingProxyType
 from typing import Literal
 
 MAX_LOGIT_BIAS = 100.0
@@ -82,6 +82,14 @@ class SamplingParams:
             _require_int("logit_bias", token_id, low=0)
             _require_float("logit_bias", bias, low=-MAX_LOGIT_BIAS, high=MAX_LOGIT_BIAS)
         object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
+
+    def stop_ids(self, eos_token_ids: Iterable[int]) -> frozenset[int]:
+        """Collect the ids that end a sequence.
+
+        Args:
+            eos_token_ids: the model's own, left out where `ignore_eos` is set.
+        """
+        return frozenset(self.stop_token_ids) | frozenset(() if self.ignore_eos else eos_token_ids)
 
     def require_token_ids_below(self, vocab_size: int) -> None:
         """Refuse token ids that the model's logits do not have.

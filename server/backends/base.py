@@ -29,6 +29,21 @@ class TokenLogprobs:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptPiece:
+    """Consecutive tokens of one prompt, to be written into one slot.
+
+    Attributes:
+        slot: where they go.
+        token_ids: the tokens.
+        position: of the first of them.
+    """
+
+    slot: int
+    token_ids: Sequence[int]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What one decode step drew, row by row, in the order of the slots asked for.
 
@@ -57,7 +72,7 @@ class Backend(Protocol):
         vocab_size: width of the logits.
         num_slots: sequences held at once.
         max_length: positions of a slot; prompt and generated tokens together.
-        prefill_chunk: tokens that one `prefill` call takes at most.
+        prefill_chunk: tokens that one `prefill` call takes at most, all its pieces together.
         eos_token_ids: the model's own end-of-sequence ids.
     """
 
@@ -70,8 +85,8 @@ class Backend(Protocol):
     prefill_chunk: int
     eos_token_ids: tuple[int, ...]
 
-    def prefill(self, slot: int, token_ids: Sequence[int], position: int) -> None:
-        """Write the keys and values of up to `prefill_chunk` tokens into a slot, from `position` on."""
+    def prefill(self, pieces: Sequence[PromptPiece]) -> None:
+        """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of one slot's keys and values to another slot."""
