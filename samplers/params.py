@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import Iterable, MappingProxyType
+from types import MappingProxyType
 from typing import Literal
 
 MAX_LOGIT_BIAS = 100.0

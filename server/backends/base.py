@@ -62,8 +62,8 @@ class Backend(Protocol):
     """A model's weights, its KV slots, and its compiled decode-and-sample step.
 
     A slot holds one sequence: its keys and values, its sampling parameters, its last token and its position, all on
-    the device. The caller prefills every prompt token but the last, then admits the slot with the last one; from then on
-    `decode` feeds each slot's last token, draws the next and moves the slot on by one position.
+    the device. The caller prefills every prompt token but the last, then admits the slot with the last one; from then
+    on `decode` feeds each slot's last token, draws the next and moves the slot on by one position.
 
     Attributes:
         framework: `torch` or `tensorflow`.

@@ -241,7 +241,8 @@ class Engine:
         assert slot is not None
         if not sample.prefilled:
             source = self._scheduler.source(sample)
-            assert source is not None and source.slot is not None
+            assert source is not None
+            assert source.slot is not None
             self.backend.copy(source.slot, slot, request.num_prefill)
             sample.num_prefilled = request.num_prefill
         if self.backend.admit(slot, request.prompt_ids, request.params, sample.index) == "noise":

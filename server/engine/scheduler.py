@@ -10,8 +10,8 @@ from server.engine.request import FinishReason, Request, Sample
 class Scheduler:
     """First come, first served over a fixed number of slots.
 
-    A waiting sample takes the lowest free slot. The samples of one request share one prefill: the first is prefilled, the
-    others copy from whichever of them has its prompt in a slot.
+    A waiting sample takes the lowest free slot. The samples of one request share one prefill: the first is prefilled,
+    the others copy from whichever of them has its prompt in a slot.
     """
 
     def __init__(self, num_slots: int) -> None:
