@@ -1,0 +1,135 @@
+"""The README's commands run, and what they print looks as it says."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+ANSWER = re.search(r"<!-- answer -->\s*```json\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+READY_WITHIN_S = 120
+STOPPED_WITHIN_S = 30
+
+
+def blocks(program):
+    return [block for block in BLOCKS if block.startswith(program + " ")]
+
+
+def environment(tmp_path):
+    """Ask of curl that it fails on an HTTP error, and keep the state of commands out of the user's folders."""
+    (tmp_path / ".curlrc").write_text("fail-with-body\n")
+    return os.environ | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "CURL_HOME": str(tmp_path),
+        "KELVIN_DATA_DIR": str(tmp_path / "data"),
+        "KELVIN_COMPILE": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def run(block, env):
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block], env=env, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Serve the built-in model on a free port; gives the address, and checks that SIGTERM ends it cleanly."""
+    tmp_path = tmp_path_factory.mktemp("server")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "server", "serve", "--port", str(port)]
+        process = subprocess.Popen(command, env=environment(tmp_path), cwd=ROOT, stdout=output, stderr=output)
+        try:
+            await_ready(f"http://127.0.0.1:{port}/health/ready", process, log)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            exit_code = process.wait(timeout=STOPPED_WITHIN_S)
+    assert exit_code in (0, -signal.SIGTERM), log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def await_ready(url, process, log):
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended: {log.read_text()}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    pytest.fail(f"not ready within {READY_WITHIN_S} s: {log.read_text()}")
+
+
+def test_every_block_is_of_a_kind_that_is_checked():
+    assert {block.split()[0] for block in BLOCKS} <= {"make", "curl", "kelvin", "docker"}
+    assert blocks("make")
+    assert blocks("curl")
+    assert blocks("kelvin")
+
+
+@pytest.mark.parametrize("block", blocks("make"))
+def test_make_knows_its_targets(block, tmp_path):
+    for line in block.splitlines():
+        outcome = run(line.replace("make ", "make --dry-run ", 1), environment(tmp_path))
+        assert outcome.returncode == 0, outcome.stderr
+
+
+def test_make_serve_starts_the_server_with_what_was_asked(tmp_path):
+    outcome = run("make --dry-run serve PORT=9000 MODEL=mine=/srv/mine HOST=::1", environment(tmp_path))
+    assert "serve --framework 'torch' --model 'mine=/srv/mine' --port '9000' --host '::1'" in " ".join(
+        outcome.stdout.split()
+    )
+
+
+@pytest.mark.model
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("block", blocks("curl"))
+def test_requests_are_answered(block, server, tmp_path):
+    assert "localhost:8000" in block
+    outcome = run(block.replace("localhost:8000", server), environment(tmp_path))
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert outcome.stdout.strip()
+
+
+@pytest.mark.model
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_first_answer_has_the_shape_that_is_shown(server, tmp_path):
+    assert ANSWER is not None, "README.md shows no answer under <!-- answer -->"
+    answer = json.loads(run(blocks("curl")[0].replace("localhost:8000", server), environment(tmp_path)).stdout)
+    assert shape(json.loads(ANSWER[1])) == shape(answer)
+
+
+def shape(value):
+    """Reduce a JSON value to its names and kinds: a list to its first element, a number to `number`."""
+    if isinstance(value, dict):
+        return {name: shape(element) for name, element in value.items()}
+    if isinstance(value, list):
+        return [shape(element) for element in value[:1]]
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("block", blocks("kelvin"))
+def test_the_command_line_does_what_is_shown(block, tmp_path):
+    outcome = run(block, environment(tmp_path))
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.strip()
