@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
     models: ModelNames = Field(
         ("smollm2",),
-        description="Models to serve, each as NAME, NAME=PATH or NAME=PATH@framework; commas between them.",
+        description="Models to serve, each NAME[=PATH][@framework]; commas between them.",
     )
     framework: Literal["torch", "tensorflow"] = Field(
         "torch", description="Framework of the models that name none themselves."

@@ -1,0 +1,250 @@
+"""The command line: kelvin serve | generate | models | version.
+
+A command imports what it needs when it runs, so that help is instant and a framework loads only where it is used.
+"""
+
+import asyncio
+import contextlib
+import json
+import platform
+import secrets
+import socket
+import sys
+from dataclasses import asdict
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from samplers.params import MAX_TOP_LOGPROBS, SamplingParams, SamplingParamsError
+from server import terminal
+from server.errors import InvalidRequestError, KelvinError, UnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.models.registry import Registry
+    from server.settings import Settings
+
+FRAMEWORK_PACKAGES = ("torch", "tensorflow", "tensorflow-cpu")
+GRACEFUL_SHUTDOWN_S = 20
+MAX_SAMPLES = 256
+SEED_BITS = 53  # survives JSON readers that keep every number as a double
+IDENTITY = SamplingParams()
+
+Framework = Literal["torch", "tensorflow"]
+MODEL = "NAME[=PATH][@FRAMEWORK]"
+FrameworkOption = Annotated[Framework | None, typer.Option(help="Framework to run in.", show_default="torch")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+NameArgument = Annotated[str, typer.Argument(help="A built-in model, a folder under the models root, or a hub id.")]
+
+app = typer.Typer(
+    help="Sample text from a causal language model, at any temperature, with seeds that mean something.",
+    epilog="Every default can be set as a KELVIN_ variable: docs/settings.md.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="List, fetch and find models.")
+app.add_typer(models_app, name="models")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 when all went well, 1 after a failure, 2 for a wrong option or value."""
+    try:
+        exit_code = app(args=sys.argv[1:] or ["--help"], prog_name="kelvin", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "kelvin"
+        exit_code = _complain(f"{error.format_message()} See {command} --help.", exit_code=error.exit_code)
+    except KelvinError as error:
+        exit_code = _complain(error.message, exit_code=2 if isinstance(error, InvalidRequestError) else 1)
+    sys.exit(exit_code)
+
+
+def _complain(message: str, *, exit_code: int) -> int:
+    print(f"kelvin: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _load_settings(**overrides: Any) -> "Settings":
+    from server.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(**overrides)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _open_registry() -> "Registry":
+    from server.models.registry import Registry
+
+    return Registry(_load_settings().models_dir)
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar=MODEL, help="Model to serve; give it again for another.", show_default="smollm2"),
+    ] = None,
+    framework: FrameworkOption = None,
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float32"] | None,
+        typer.Option(help="Type of weights and cache.", show_default="auto"),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")] = None,
+    slots: Annotated[int | None, typer.Option(help="Sequences decoded at once.", show_default="32")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Positions of a sequence, prompt included.", show_default="2048")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; 0: as the framework does.", show_default="0")
+    ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Compile the decode step.", show_default="compile"),
+    ] = None,
+    queue_limit: Annotated[
+        int | None, typer.Option(help="Samples that may wait before requests get a 429.", show_default="256")
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(help="Least severe log line to write.", show_default="info"),
+    ] = None,
+) -> None:
+    """Serve models over HTTP until SIGTERM or Ctrl-C."""
+    settings = _load_settings(
+        models=model or None, framework=framework, dtype=dtype, host=host, port=port, slots=slots,
+        max_length=max_length, device=device, threads=threads, compile=compile, queue_limit=queue_limit,
+        log_level=log_level,
+    )  # fmt: skip
+    listener = _bind(settings.host, settings.port)
+    _fetch_models(settings)
+    _run(settings, listener)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port before the models are loaded, so that one already taken is known at once."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose others with --host and --port"
+        ) from error
+    return listener
+
+
+def _fetch_models(settings: "Settings") -> None:
+    from server.models.registry import Registry, parse_model_ref
+
+    registry = Registry(settings.models_dir)
+    references = [parse_model_ref(text) for text in settings.models]
+    with terminal.progress_bars() as progress:
+        for reference in references:
+            registry.locate(reference, progress)
+
+
+def _run(settings: "Settings", listener: socket.socket) -> None:
+    import uvicorn
+
+    from server.app import create_app
+
+    config = uvicorn.Config(
+        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S
+    )
+    terminal.announce(settings.host, settings.port, settings.models)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="Text to continue; - reads it from standard input.")],
+    temperature: Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy.")] = IDENTITY.temperature,
+    n: Annotated[int, typer.Option("-n", min=1, max=MAX_SAMPLES, help="Samples to draw.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Names the noise.", show_default="drawn, and printed")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Tokens of a sample at most.")] = IDENTITY.max_tokens,
+    top_k: Annotated[int, typer.Option(help="Keep the k most probable tokens; 0: all.")] = IDENTITY.top_k,
+    top_p: Annotated[float, typer.Option(help="Keep the tokens that make up this mass.")] = IDENTITY.top_p,
+    min_p: Annotated[float, typer.Option(help="Keep tokens this probable against the best.")] = IDENTITY.min_p,
+    stop: Annotated[list[str] | None, typer.Option(help="End a sample before this text; may be repeated.")] = None,
+    logprobs: Annotated[
+        int | None, typer.Option(help=f"Report each token and this many others, 0 to {MAX_TOP_LOGPROBS}.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar=MODEL, help="Model to use.", show_default="smollm2")] = None,
+    framework: FrameworkOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sample continuations of a prompt right here; no server is needed."""
+    params = _sampling_params(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, max_tokens=max_tokens, logprobs=logprobs,
+        seed=secrets.randbits(SEED_BITS) if seed is None else seed,
+    )  # fmt: skip
+    if stop and "" in stop:
+        raise typer.BadParameter("an empty text would end every sample at once; leave it out", param_hint="--stop")
+    # Compiling would take longer than one answer does.
+    settings = _load_settings(models=[model] if model else None, framework=framework, slots=n, compile=False)
+    text = sys.stdin.read() if prompt == "-" else prompt
+    from server import local
+
+    with terminal.progress_bars() as progress:
+        loaded = local.load_model(settings, progress)
+    with local.stopped_after(loaded), terminal.growing_samples(0 if as_json else n) as write:
+        samples = asyncio.run(local.sample_prompt(loaded, text, params, n=n, stop=stop or (), write=write))
+    if as_json:
+        print(json.dumps(local.answer(loaded, params, samples)))
+    else:
+        terminal.show_logprobs(samples, loaded.tokenizer)
+        terminal.show_endings(samples, params.seed)
+
+
+def _sampling_params(**values: Any) -> SamplingParams:
+    try:
+        return SamplingParams(**values)
+    except SamplingParamsError as error:
+        raise typer.BadParameter(str(error), param_hint=f"--{error.param.replace('_', '-')}") from error
+
+
+@models_app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """List the models that are on disk."""
+    entries = _open_registry().list()
+    if as_json:
+        print(json.dumps([{**asdict(entry), "path": str(entry.path)} for entry in entries]))
+    elif entries:
+        terminal.show_models(entries)
+    else:
+        terminal.note("no models yet; fetch the built-in one with: kelvin models pull smollm2")
+
+
+@models_app.command()
+def pull(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Fetch a model, unless it is there already, and print its folder."""
+    with terminal.progress_bars() as progress:
+        path = _open_registry().pull(name, progress)
+    _print_path(name, path, as_json=as_json)
+
+
+@models_app.command()
+def path(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Print the folder of a model that is on disk."""
+    _print_path(name, _open_registry().path(name), as_json=as_json)
+
+
+def _print_path(name: str, folder: "Path", *, as_json: bool) -> None:
+    print(json.dumps({"name": name, "path": str(folder)}) if as_json else folder)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of Kelvin, Python and the frameworks."""
+    versions = {"kelvin": metadata.version("kelvin-server"), "python": platform.python_version()}
+    for package in FRAMEWORK_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    for name, number in versions.items():
+        print(name, number)

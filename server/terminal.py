@@ -1,0 +1,113 @@
+"""What the command line shows: progress bars, samples as they grow, tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import Progress, TaskID
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from server.local import Sample
+    from server.models.registry import ModelEntry
+    from server.models.tokenizer import Tokenizer
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MEBIBYTE = 2**20
+
+
+def note(message: str) -> None:
+    """Print a line beside the output: on standard error, so that standard output can be piped."""
+    Console(stderr=True, highlight=False).print(message, style="dim", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, float], None]]:
+    """Show a bar for each step of something slow.
+
+    Yields:
+        A function of a step's label and the fraction of it that is done, 0 to 1.
+    """
+    bars = Progress(console=Console(stderr=True))
+    steps: dict[str, TaskID] = {}
+
+    def report(label: str, fraction: float) -> None:
+        if label not in steps:
+            bars.start()  # no earlier, so that nothing appears where nothing is slow
+            steps[label] = bars.add_task(escape(label), total=1.0)
+        bars.update(steps[label], completed=fraction)
+
+    try:
+        yield report
+    finally:
+        if steps:
+            bars.stop()
+
+
+@contextmanager
+def growing_samples(n: int) -> Iterator[Callable[[int, str], None]]:
+    """Show samples while they grow: one as plain text, several each in a panel of its own.
+
+    Args:
+        n: number of samples; 0 shows nothing.
+
+    Yields:
+        A function of a sample's index and the piece of text to add to it.
+    """
+    if n == 0:
+        yield lambda index, piece: None
+    elif n == 1:
+        yield lambda index, piece: print(piece, end="", flush=True)
+        print()
+    else:
+        texts = [Text() for _ in range(n)]
+        panels = (Panel(text, title=f"sample {index}", title_align="left") for index, text in enumerate(texts))
+
+        def write(index: int, piece: str) -> None:
+            texts[index].append(piece)
+
+        with Live(Group(*panels), console=Console()):
+            yield write
+
+
+def show_endings(samples: "Sequence[Sample]", seed: int) -> None:
+    """Say on standard error with which seed the samples were drawn, and how each ended."""
+    endings = ", ".join(f"{len(sample.token_ids)} tokens ({sample.finish_reason})" for sample in samples)
+    note(f"seed {seed}: {endings}")
+
+
+def show_logprobs(samples: "Sequence[Sample]", tokenizer: "Tokenizer") -> None:
+    """Print a table of each sample's tokens and their probabilities, where these were asked for."""
+    for index, sample in enumerate(samples):
+        if not sample.logprobs:
+            continue
+        table = Table("token", "logprob", "entropy", "kept", "most probable", title=f"sample {index}", box=None)
+        for token_id, token in zip(sample.token_ids, sample.logprobs, strict=True):
+            best = " ".join(
+                f"{tokenizer.token_text(other)!r} {logprob:.2f}"
+                for other, logprob in zip(token.top_ids, token.top_logprobs, strict=True)
+            )
+            text = Text(repr(tokenizer.token_text(token_id)))
+            table.add_row(text, f"{token.logprob:.2f}", f"{token.entropy:.2f}", str(token.kept), Text(best))
+        Console().print(table)
+
+
+def announce(host: str, port: int, models: Sequence[str]) -> None:
+    """Say on standard error where the server will answer, and who else can reach it."""
+    address = f"[{host}]" if ":" in host else host
+    note(f"Kelvin loads {', '.join(models)} and answers on http://{address}:{port}")
+    if host not in LOOPBACK:
+        note("Kelvin asks for no key: whoever reaches this address may use it. README.md, Security.")
+
+
+def show_models(entries: "Sequence[ModelEntry]") -> None:
+    """Print a table of the models on disk."""
+    table = Table("name", "MiB", "source", "folder", box=None)
+    for entry in entries:
+        table.add_row(entry.name, f"{entry.size_bytes / MEBIBYTE:.0f}", entry.source, str(entry.path))
+    Console().print(table)
