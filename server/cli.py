@@ -187,7 +187,8 @@ def generate(
     if stop and "" in stop:
         raise typer.BadParameter("an empty text would end every sample at once; leave it out", param_hint="--stop")
     # Compiling would take longer than one answer does.
-    settings = _load_settings(models=[model] if model else None, framework=framework, slots=n, compile=False)
+    settings = _load_settings(models=[model] if model else None, framework=framework, compile=False)
+    settings = settings.model_copy(update={"slots": min(n, settings.slots)})
     text = sys.stdin.read() if prompt == "-" else prompt
     from server import local
 

@@ -233,6 +233,14 @@ def test_several_samples_get_a_panel_each(kelvin, scripted):
     assert (loaded.engine.asked.n, loaded.settings.slots, loaded.settings.compile) == (2, 2, False)
 
 
+def test_more_samples_than_slots_wait_for_one(kelvin, scripted, monkeypatch):
+    monkeypatch.setenv("KELVIN_SLOTS", "2")
+    loaded = scripted("a", "b", "c")
+    choices = json.loads(kelvin("generate", "x", "-n", "3", "--json")[1])["choices"]
+    assert [choice["text"] for choice in choices] == ["a", "b", "c"]
+    assert loaded.settings.slots == 2
+
+
 def test_a_stop_string_ends_a_sample_before_it_and_frees_its_slot(kelvin, scripted):
     loaded = scripted("one. two", "three four")
     exit_code, out, _ = kelvin("generate", "x", "-n", "2", "--stop", ". ", "--seed", "1", "--json")
