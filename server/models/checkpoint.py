@@ -114,7 +114,7 @@ class Checkpoint:
         if found != shape:
             raise ModelError(f"{path}: tensor {stored} has shape {list(found)}; config.json asks for {list(shape)}")
         try:
-            tensor = handle.get_tensor(stored)
+            tensor: np.ndarray = handle.get_tensor(stored)
         except SafetensorError as error:
             raise ModelError(f"{path}: tensor {stored} cannot be read ({error}); copy the file again") from error
         if not _all_finite(tensor, *_EXPONENTS[kind]):
@@ -144,6 +144,6 @@ def open_checkpoint(folder: Path, prefix: str) -> Iterator[Checkpoint]:
 
 
 def _all_finite(tensor: np.ndarray, integer: type, exponent: int) -> bool:
-    bits = tensor.reshape(-1).view(integer)
+    bits: np.ndarray = tensor.reshape(-1).view(integer)
     blocks = (bits[start : start + _BLOCK] for start in range(0, bits.size, _BLOCK))
     return not any(np.any((block & integer(exponent)) == exponent) for block in blocks)

@@ -119,14 +119,13 @@ def _tokenizer(path: Path, metadata: dict[str, Any], tokens: list[str], split: _
 def _add_sequence_marks(
     path: Path, metadata: dict[str, Any], tokens: list[str], tokenizer: Tokenizer, split: _Split
 ) -> None:
-    marks = {"bos": split.adds_bos, "eos": False}
-    added = {
-        name: _token(path, metadata, tokens, f"tokenizer.ggml.{name}_token_id")
-        for name, by_default in marks.items()
-        if metadata.get(f"tokenizer.ggml.add_{name}_token", by_default)
-    }
-    if None in added.values():
-        raise ModelError(f"{path}: text begins or ends with a token that tokenizer.ggml does not name")
+    added: dict[str, str] = {}
+    for name, by_default in (("bos", split.adds_bos), ("eos", False)):
+        if metadata.get(f"tokenizer.ggml.add_{name}_token", by_default):
+            token = _token(path, metadata, tokens, f"tokenizer.ggml.{name}_token_id")
+            if token is None:
+                raise ModelError(f"{path}: text is to begin or end with a token that tokenizer.ggml does not name")
+            added[name] = token
     if added:
         single = [token for token in (added.get("bos"), "$A", added.get("eos")) if token]
         special_tokens = [(token, tokens.index(token)) for token in added.values()]
@@ -134,7 +133,7 @@ def _add_sequence_marks(
 
 
 def _token(path: Path, metadata: dict[str, Any], tokens: list[str], name: str) -> str | None:
-    token_id = metadata.get(name)
+    token_id: int | None = metadata.get(name)
     if token_id is None:
         return None
     if token_id >= len(tokens):

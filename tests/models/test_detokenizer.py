@@ -78,6 +78,17 @@ def byte_tokens(bpe: tokenizers.Tokenizer) -> list[int]:
     return [bpe.token_to_id(signs[byte]) for byte in range(256)]
 
 
+@pytest.mark.parametrize("wrong", [b"\x80", b"\xe2\x82", b"\xf0\x9f\x98", b"\xf0\x9f\x98\x80\xf0\x9f"])
+@pytest.mark.parametrize("end", [b"", b"a", b"\x80", "€".encode()])
+def test_a_long_run_of_unfinished_characters_makes_what_decode_makes(
+    bpe: tokenizers.Tokenizer, wrong: bytes, end: bytes
+):
+    alphabet = byte_tokens(bpe)
+    tokenizer = Tokenizer(bpe.to_str())
+    for times in range(1, 60):
+        assert_equal_to_decode(tokenizer, [alphabet[byte] for byte in wrong * times + end])
+
+
 def test_a_long_run_of_wrong_bytes_is_returned_as_it_comes(bpe: tokenizers.Tokenizer):
     tokenizer = Tokenizer(bpe.to_str())
     wrong = [byte_tokens(bpe)[0x80]] * 500
