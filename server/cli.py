@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import platform
-import secrets
 import socket
 import sys
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from samplers.params import MAX_TOP_LOGPROBS, SamplingParams, SamplingParamsError
+from samplers.params import MAX_TOP_LOGPROBS, SamplingParams
 from server import terminal
 from server.errors import InvalidRequestError, KelvinError, UnavailableError
 
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
     from server.models.registry import Registry
     from server.settings import Settings
 
-FRAMEWORK_PACKAGES = ("torch", "tensorflow", "tensorflow-cpu")
+DISTRIBUTIONS = ("kelvin-server", "torch", "tensorflow", "tensorflow-cpu")
 GRACEFUL_SHUTDOWN_S = 20
-MAX_SAMPLES = 256
-SEED_BITS = 53  # survives JSON readers that keep every number as a double
 IDENTITY = SamplingParams()
 
 Framework = Literal["torch", "tensorflow"]
@@ -154,18 +151,31 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
 
     from server.app import create_app
 
-    config = uvicorn.Config(
-        create_app(settings), log_config=None, access_log=False, timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S
+    failures: list[Exception] = []
+
+    def give_up(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, on_failure=give_up),
+            log_config=None,
+            access_log=False,  # the app writes its own line for a request
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        )
     )
     terminal.announce(settings.host, settings.port, settings.models)
-    uvicorn.Server(config).run(sockets=[listener])
+    server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
 
 
 @app.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="Text to continue; - reads it from standard input.")],
     temperature: Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy.")] = IDENTITY.temperature,
-    n: Annotated[int, typer.Option("-n", min=1, max=MAX_SAMPLES, help="Samples to draw.")] = 1,
+    n: Annotated[int, typer.Option("-n", help="Samples to draw.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Names the noise.", show_default="drawn, and printed")] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens of a sample at most.")] = IDENTITY.max_tokens,
     top_k: Annotated[int, typer.Option(help="Keep the k most probable tokens; 0: all.")] = IDENTITY.top_k,
@@ -180,34 +190,24 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Sample continuations of a prompt right here; no server is needed."""
-    params = _sampling_params(
-        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, max_tokens=max_tokens, logprobs=logprobs,
-        seed=secrets.randbits(SEED_BITS) if seed is None else seed,
-    )  # fmt: skip
-    if stop and "" in stop:
-        raise typer.BadParameter("an empty text would end every sample at once; leave it out", param_hint="--stop")
-    # Compiling would take longer than one answer does.
-    settings = _load_settings(models=[model] if model else None, framework=framework, compile=False)
-    settings = settings.model_copy(update={"slots": min(n, settings.slots)})
-    text = sys.stdin.read() if prompt == "-" else prompt
     from server import local
 
+    # Compiling would take longer than one answer does.
+    settings = _load_settings(models=[model] if model else None, framework=framework, compile=False)
+    request = local.read_request(
+        prompt=sys.stdin.read() if prompt == "-" else prompt, n=n, stop=stop, seed=seed, temperature=temperature,
+        top_k=top_k, top_p=top_p, min_p=min_p, max_tokens=max_tokens, logprobs=logprobs,
+    )  # fmt: skip
+    sampling = local.settle_sampling(request, settings)
     with terminal.progress_bars() as progress:
-        loaded = local.load_model(settings, progress)
-    with local.stopped_after(loaded), terminal.growing_samples(0 if as_json else n) as write:
-        samples = asyncio.run(local.sample_prompt(loaded, text, params, n=n, stop=stop or (), write=write))
+        loaded = local.load_model(settings.model_copy(update={"slots": min(n, settings.slots)}), progress)
+    with contextlib.closing(loaded), terminal.growing_samples(0 if as_json else n) as write:
+        generation, samples = asyncio.run(local.draw_samples(loaded, request, sampling, write))
     if as_json:
-        print(json.dumps(local.answer(loaded, params, samples)))
+        print(json.dumps(local.describe_answer(generation, sampling, samples)))
     else:
         terminal.show_logprobs(samples, loaded.tokenizer)
-        terminal.show_endings(samples, params.seed)
-
-
-def _sampling_params(**values: Any) -> SamplingParams:
-    try:
-        return SamplingParams(**values)
-    except SamplingParamsError as error:
-        raise typer.BadParameter(str(error), param_hint=f"--{error.param.replace('_', '-')}") from error
+        terminal.show_endings(samples, sampling.params.seed)
 
 
 @models_app.command("list")
@@ -243,9 +243,7 @@ def _print_path(name: str, folder: "Path", *, as_json: bool) -> None:
 @app.command()
 def version() -> None:
     """Print the versions of Kelvin, Python and the frameworks."""
-    versions = {"kelvin": metadata.version("kelvin-server"), "python": platform.python_version()}
-    for package in FRAMEWORK_PACKAGES:
+    print("python", platform.python_version())
+    for distribution in DISTRIBUTIONS:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    for name, number in versions.items():
-        print(name, number)
+            print(distribution, metadata.version(distribution))

@@ -1,57 +1,60 @@
-"""Sampling in this process: what `kelvin generate` does between its options and the terminal."""
+"""Sampling in this process: what `kelvin generate` does between its options and the terminal.
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+A prompt and its parameters are a request like any other, so that the command line and the server take the same values,
+refuse the same ones and answer in the same words.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from samplers.params import SamplingParams
-from server.backends.base import TokenLogprobs
-from server.engine.stream import TokenEvent
-from server.models.detokenizer import Detokenizer
-from server.models.registry import parse_model_ref
+from pydantic import ValidationError
+
+from server.api.answers import describe_choice, describe_origin, describe_outcome, join
+from server.api.completion import Delta, Stopping
+from server.api.generation import Generation
+from server.api.invalid_fields import describe_invalid_field
+from server.api.prompts import encode_prompts
+from server.api.sampling import Sampling, resolve_sampling
+from server.api.schemas.generate import GenerateRequest
+from server.models.reference import parse_model_ref
 from server.settings import Settings
-from server.stop_strings import StopStrings
 
 if TYPE_CHECKING:
-    from server.app import LoadedModel
+    from server.loaded import LoadedModel
     from server.models.progress import Progress
-    from server.models.tokenizer import Tokenizer
 
 
-class Sample:
-    """One continuation while it grows.
+def read_request(**values: Any) -> GenerateRequest:
+    """Check what was asked for.
 
-    Attributes:
-        text: what can be shown so far.
-        token_ids: drawn so far.
-        logprobs: one entry a token, where they were asked for.
-        finish_reason: `stop`, `length` or `timeout`; None while it grows.
+    Args:
+        values: fields of `POST /generate` by name; None stands for "not given".
+
+    Raises:
+        InvalidRequestError: a value is of the wrong type or out of range; `param` names it.
     """
+    try:
+        return GenerateRequest(**{name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise describe_invalid_field(error.errors(), known=GenerateRequest.model_fields) from None
 
-    def __init__(self, tokenizer: "Tokenizer", stop: Sequence[str]) -> None:
-        self.text = ""
-        self.token_ids: list[int] = []
-        self.logprobs: list[TokenLogprobs] = []
-        self.finish_reason: str | None = None
-        self._detokenizer = Detokenizer(tokenizer)
-        self._stop_strings = StopStrings(stop)
 
-    def take(self, event: TokenEvent) -> str:
-        """Add what a step drew, and return the piece of text that it adds; nothing after the sample has ended."""
-        if self.finish_reason is not None:
-            return ""
-        self.token_ids.extend(event.token_ids)
-        self.logprobs.extend(event.logprobs)
-        piece = self._stop_strings.push(self._detokenizer.push(event.token_ids))
-        if event.finish_reason is not None:
-            piece += self._stop_strings.push(self._detokenizer.flush()) + self._stop_strings.flush()
-        self.finish_reason = "stop" if self._stop_strings.stopped else event.finish_reason
-        self.text += piece
-        return piece
+def settle_sampling(request: GenerateRequest, settings: Settings) -> Sampling:
+    """Settle every sampling parameter before a model is loaded, so that a wrong one is known at once.
+
+    Args:
+        request: names no token ids, so that no vocabulary is needed to check them.
+        settings: bounds the time.
+
+    Raises:
+        InvalidRequestError: a value is out of range; `param` names it.
+    """
+    return resolve_sampling(request, vocab_size=0, max_timeout_s=settings.max_timeout_s)
 
 
 def load_model(settings: Settings, progress: "Progress") -> "LoadedModel":
-    """Load the first of the models and start its engine; for `stopped_after`.
+    """Load the first of the models and start its engine; the caller closes it.
 
     Args:
         settings: as for a server.
@@ -60,81 +63,49 @@ def load_model(settings: Settings, progress: "Progress") -> "LoadedModel":
     Raises:
         KelvinError: the model is not there or cannot be loaded.
     """
-    from server.app import load_engine  # the app brings FastAPI, and FastAPI takes half a second
+    from server.app import load_engine  # the app brings FastAPI, which takes half a second
 
     return load_engine(settings, parse_model_ref(settings.models[0]), progress)
 
 
-@contextmanager
-def stopped_after(loaded: "LoadedModel") -> Iterator[None]:
-    """Stop a model's engine and free its memory at the end of the block, however it ends."""
-    try:
-        yield
-    finally:
-        loaded.engine.stop()
-        loaded.backend.close()
-
-
-async def sample_prompt(
-    loaded: "LoadedModel",
-    prompt: str,
-    params: SamplingParams,
-    *,
-    n: int,
-    stop: Sequence[str],
-    write: Callable[[int, str], None],
-) -> list[Sample]:
-    """Draw samples of a prompt's continuation.
+async def draw_samples(
+    model: "LoadedModel", request: GenerateRequest, sampling: Sampling, write: Callable[[int, str], None]
+) -> tuple[Generation, list[Delta]]:
+    """Draw the samples of a request.
 
     Args:
-        loaded: a model whose engine runs.
-        prompt: not empty.
-        params: shared by the samples.
-        n: number of samples, at least 1.
-        stop: texts that end a sample before them.
+        model: its engine runs.
+        request: what to continue, and how the samples end.
+        sampling: the request's, settled.
         write: called with a sample's index and each new piece of its text.
+
+    Returns:
+        What was generated, and each sample as a whole.
 
     Raises:
         KelvinError: the prompt is empty or too long, or decoding failed.
     """
-    samples = [Sample(loaded.tokenizer, stop) for _ in range(n)]
-    stream = loaded.engine.submit(loaded.tokenizer.encode(prompt), params, n=n)
-    try:
-        async for event in stream:
-            sample = samples[event.sample]
-            write(event.sample, sample.take(event))
-            if sample.finish_reason is not None:
-                stream.cancel(event.sample)
-    finally:
-        stream.cancel()
-    return samples
+    generation = Generation(
+        model=model,
+        prompts=await encode_prompts(model.tokenizer, request.prompt, special_tokens=request.special_tokens),
+        params=sampling.params,
+        n=request.n,
+        stopping=Stopping(tuple(request.stop), request.min_tokens, request.include_stop),
+        timeout_s=sampling.timeout_s,
+    )
+    deltas: list[list[Delta]] = [[] for _ in range(generation.num_samples)]
+    async with aclosing(generation.deltas()) as arriving:
+        async for index, delta in arriving:
+            write(index, delta.text)
+            deltas[index].append(delta)
+    return generation, [join(parts) for parts in deltas]
 
 
-def answer(loaded: "LoadedModel", params: SamplingParams, samples: Sequence[Sample]) -> dict[str, Any]:
+def describe_answer(generation: Generation, sampling: Sampling, samples: Sequence[Delta]) -> dict[str, Any]:
     """Put samples into the words of the server's answer."""
+    num_tokens = sum(len(sample.token_ids) for sample in samples)
     return {
-        "model": loaded.name,
-        "framework": loaded.backend.framework,
-        "device": loaded.backend.device,
-        "choices": [_choice(index, sample, params) for index, sample in enumerate(samples)],
-        "sampling": {"seed": params.seed},
-    }
-
-
-def _choice(index: int, sample: Sample, params: SamplingParams) -> dict[str, Any]:
-    return {
-        "index": index,
-        "text": sample.text,
-        "token_ids": sample.token_ids,
-        "finish_reason": sample.finish_reason,
-        "logprobs": None if params.logprobs is None else _columns(sample.logprobs),
-    }
-
-
-def _columns(logprobs: Sequence[TokenLogprobs]) -> dict[str, Any]:
-    return {
-        "token_logprobs": [token.logprob for token in logprobs],
-        "top": [{"ids": list(token.top_ids), "logprobs": list(token.top_logprobs)} for token in logprobs],
-        "entropy": [token.entropy for token in logprobs],
-        "kept": [token.kept for token in logprobs],
+        **describe_origin("gen-local", generation),
+        "choices": [describe_choice(index, sample, generation) for index, sample in enumerate(samples)],
+        **describe_outcome(num_tokens, generation, sampling),
     }

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from server.local import Sample
+    from server.api.completion import Delta
     from server.models.registry import ModelEntry
     from server.models.tokenizer import Tokenizer
 
@@ -75,13 +75,13 @@ def growing_samples(n: int) -> Iterator[Callable[[int, str], None]]:
             yield write
 
 
-def show_endings(samples: "Sequence[Sample]", seed: int) -> None:
+def show_endings(samples: "Sequence[Delta]", seed: int) -> None:
     """Say on standard error with which seed the samples were drawn, and how each ended."""
     endings = ", ".join(f"{len(sample.token_ids)} tokens ({sample.finish_reason})" for sample in samples)
     note(f"seed {seed}: {endings}")
 
 
-def show_logprobs(samples: "Sequence[Sample]", tokenizer: "Tokenizer") -> None:
+def show_logprobs(samples: "Sequence[Delta]", tokenizer: "Tokenizer") -> None:
     """Print a table of each sample's tokens and their probabilities, where these were asked for."""
     for index, sample in enumerate(samples):
         if not sample.logprobs:

@@ -16,6 +16,7 @@ import typer.main
 
 from samplers.params import SamplingParams
 from server import cli
+from server.api.schemas.answers import Choice, GenerateAnswer, Logprobs, TopTokens
 from server.backends.base import TokenLogprobs
 from server.engine.stream import TokenEvent, TokenStream
 from server.errors import ModelError
@@ -44,10 +45,10 @@ def kelvin(monkeypatch, tmp_path, capsys):
 class CharacterTokenizer:
     """A token is a code point."""
 
-    def encode(self, text):
+    def encode(self, text, special_tokens=False):
         return [ord(character) for character in text]
 
-    def decode(self, token_ids):
+    def decode(self, token_ids, skip_special_tokens=False):
         return "".join(map(chr, token_ids))
 
     def token_text(self, token_id):
@@ -62,9 +63,9 @@ class ScriptedEngine:
 
     def __init__(self, texts):
         self.texts = texts
+        self.queue_limit = 256
         self.asked = None
         self.cancelled = set()
-        self.stopped = False
 
     def submit(self, prompt_ids, params, *, n=1, timeout_s=None):
         self.asked = SimpleNamespace(prompt="".join(map(chr, prompt_ids)), params=params, n=n)
@@ -77,19 +78,21 @@ class ScriptedEngine:
                     stream.deliver(TokenEvent(sample, (ord(text[position]),), logprobs, "length" if last else None))
         return stream
 
-    def stop(self):
-        self.stopped = True
-
 
 @pytest.fixture
 def scripted(monkeypatch):
     """Put a scripted engine where the app would load a model."""
 
     def install(*texts):
-        backend = SimpleNamespace(framework="torch", device="cpu", close=lambda: None)
         loaded = SimpleNamespace(
-            name="smollm2", tokenizer=CharacterTokenizer(), engine=ScriptedEngine(texts), backend=backend
+            name="smollm2",
+            framework="torch",
+            device="cpu",
+            tokenizer=CharacterTokenizer(),
+            engine=ScriptedEngine(texts),
         )
+        loaded.closed = False
+        loaded.close = lambda: setattr(loaded, "closed", True)
 
         def load_engine(settings, ref, progress=None):
             loaded.settings, loaded.ref = settings, ref
@@ -151,14 +154,14 @@ def test_generate_shows_the_defaults_of_the_sampling_parameters():
         (("serve", "--slots", "0"), "KELVIN_SLOTS"),
         (("serve", "--framework", "jax"), "'torch', 'tensorflow'"),
         (("generate",), "prompt"),
-        (("generate", "x", "-t", "-1"), "--temperature: temperature must be a finite number at least 0"),
-        (("generate", "x", "-t", "nan"), "--temperature"),
-        (("generate", "x", "--top-p", "0"), "--top-p"),
-        (("generate", "x", "--max-tokens", "0"), "--max-tokens"),
-        (("generate", "x", "--seed", "-1"), "--seed"),
+        (("generate", "x", "-t", "-1"), "temperature must be a finite number at least 0; it is -1"),
+        (("generate", "x", "-t", "nan"), "temperature must be a finite number"),
+        (("generate", "x", "--top-p", "0"), "top_p must be above 0"),
+        (("generate", "x", "--max-tokens", "0"), "max_tokens must be an integer at least 1"),
+        (("generate", "x", "--seed", "-1"), "seed must be an integer from 0"),
         (("generate", "x", "--logprobs", "21"), "from 0 to 20"),
-        (("generate", "x", "-n", "0"), "-n"),
-        (("generate", "x", "--stop", ""), "--stop"),
+        (("generate", "x", "-n", "0"), "n must be greater than or equal to 1"),
+        (("generate", "x", "--stop", ""), "stop[0] must have at least 1 character"),
         (("models", "path", "../etc"), "../etc"),
     ],
 )
@@ -187,6 +190,17 @@ def test_a_port_that_is_taken_is_said_before_anything_is_loaded(kelvin):
     )
 
 
+def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path):
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    serve = [sys.executable, "-m", "server", "serve", "--port", str(port), "--model", f"odd={tmp_path}"]
+    outcome = subprocess.run(serve, capture_output=True, text=True, timeout=120)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert re.fullmatch(rf"kelvin: {tmp_path}/tokenizer.json is not a tokenizer .*", outcome.stderr.splitlines()[-1])
+
+
 def test_a_failure_is_one_line_without_a_traceback(kelvin, monkeypatch):
     def fail(settings, ref, progress=None):
         raise ModelError("weights are missing; copy them again")
@@ -206,7 +220,7 @@ def test_one_sample_is_printed_alone_and_its_seed_beside(kelvin, scripted):
     assert err.strip() == "seed 7: 9 tokens (length)"
     assert (loaded.engine.asked.prompt, loaded.engine.asked.n) == ("The keeper", 1)
     assert loaded.engine.asked.params == SamplingParams(temperature=0.8, seed=7, max_tokens=9)
-    assert loaded.engine.stopped
+    assert loaded.closed
 
 
 def test_the_prompt_can_come_from_standard_input(kelvin, scripted, monkeypatch):
@@ -254,16 +268,16 @@ def test_a_stop_string_ends_a_sample_before_it_and_frees_its_slot(kelvin, script
     assert 0 in loaded.engine.cancelled
 
 
-def test_json_is_one_object_in_the_words_of_the_server(kelvin, scripted):
+def test_json_is_the_answer_of_the_server(kelvin, scripted):
     scripted("Hi")
-    exit_code, out, _ = kelvin("generate", "x", "--json", "--seed", "3", "--logprobs", "2")
-    column = {"ids": [72, 104], "logprobs": [-0.5, -1.5]}
-    logprobs = {"token_logprobs": [-0.5, -0.5], "top": [column, column], "entropy": [1.25, 1.25], "kept": [9, 9]}
-    choice = {"index": 0, "text": "Hi", "token_ids": [72, 105], "finish_reason": "length", "logprobs": logprobs}
-    assert exit_code == 0
-    assert json.loads(out) == {
-        "model": "smollm2", "framework": "torch", "device": "cpu", "choices": [choice], "sampling": {"seed": 3},
-    }  # fmt: skip
+    exit_code, out, err = kelvin("generate", "x", "--json", "--seed", "3", "--logprobs", "2", "--top-k", "5")
+    answer = GenerateAnswer.model_validate_json(out)
+    top = TopTokens(ids=[72, 104], logprobs=[-0.5, -1.5])
+    logprobs = Logprobs(token_logprobs=[-0.5, -0.5], top=[top, top], entropy=[1.25, 1.25], kept=[9, 9])
+    choice = Choice(index=0, prompt_index=0, text="Hi", token_ids=[72, 105], finish_reason="length", logprobs=logprobs)
+    assert (exit_code, err) == (0, "")
+    assert (answer.model, answer.choices, answer.usage.total_tokens) == ("smollm2", [choice], 3)
+    assert (answer.sampling.seed, answer.sampling.resolved["top_k"]) == (3, 5)
 
 
 def test_logprobs_are_shown_as_a_table(kelvin, scripted):
@@ -303,5 +317,5 @@ def test_an_empty_list_says_how_to_fetch_a_model(kelvin):
 def test_version_names_kelvin_and_python(kelvin):
     exit_code, out, _ = kelvin("version")
     assert exit_code == 0
-    assert re.search(r"^kelvin \d+\.\d+\.\d+$", out, flags=re.MULTILINE)
+    assert re.search(r"^kelvin-server \d+\.\d+\.\d+$", out, flags=re.MULTILINE)
     assert f"python {sys.version.split()[0]}" in out
