@@ -71,8 +71,11 @@ def growing_samples(n: int) -> Iterator[Callable[[int, str], None]]:
         def write(index: int, piece: str) -> None:
             texts[index].append(piece)
 
-        with Live(Group(*panels), console=Console()):
+        console = Console()
+        with Live(Group(*panels), console=console):
             yield write
+        if not console.is_terminal:
+            console.line()  # a terminal has had its own
 
 
 def show_endings(samples: "Sequence[Delta]", seed: int) -> None:

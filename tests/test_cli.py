@@ -244,6 +244,7 @@ def test_several_samples_get_a_panel_each(kelvin, scripted):
     exit_code, out, _ = kelvin("generate", "x", "-n", "2")
     assert exit_code == 0
     assert re.search(r"sample 0.*first \[bold\].*sample 1.*second", out, flags=re.DOTALL)
+    assert out.endswith("╯\n")
     assert (loaded.engine.asked.n, loaded.settings.slots, loaded.settings.compile) == (2, 2, False)
 
 
