@@ -20,7 +20,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 ANSWER = re.search(r"<!-- answer -->\s*```json\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-READY_WITHIN_S = 120
+READY_WITHIN_S = 300
 STOPPED_WITHIN_S = 30
 
 
