@@ -29,6 +29,11 @@ class Engine:
 
     `submit` and `logits` are called on an event loop, the rest runs on the engine's thread. A step admits waiting
     samples to free slots, spends one chunk on prompts, and draws one token for every sample that decodes.
+
+    Attributes:
+        backend: runs the model.
+        queue_limit: samples that may wait for a slot.
+        last_step_s: clock reading when the last step began; old while samples run, it means that a step hangs.
     """
 
     def __init__(
@@ -109,7 +114,10 @@ class Engine:
             KelvinError: as `submit`.
         """
         stream = self._enqueue(prompt_ids, SamplingParams(max_tokens=1), 1, None, probe=True)
-        event = await anext(stream)
+        try:
+            event = await anext(stream)
+        finally:
+            stream.cancel()
         assert event.logits is not None
         return event.logits
 
@@ -133,7 +141,7 @@ class Engine:
         def cancel(index: int) -> None:
             self._finish(request.samples[index], FinishReason.CANCELLED)
 
-        self._post(lambda: self._scheduler.add(request), num_samples=n)
+        self._post(lambda: self._add(request), num_samples=n)
         return stream
 
     def _check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
@@ -177,17 +185,29 @@ class Engine:
         finally:
             with self._wake:
                 self._stopping = True
-            self._fail(self._scheduler.samples(), UnavailableError("the engine has stopped; restart the server"))
-            self._flush()
+            while self._inbox:  # who came while the thread died must hear of it too
+                self._attempt((), self._inbox.popleft())
+            self._abandon()
 
     def _take_inbox(self) -> bool:
         with self._wake:
             self._wake.wait_for(lambda: self._stopping or self._inbox or self._scheduler)
-            actions, self._inbox = self._inbox, deque()
-            self._num_posted = 0
-        for action in actions:
-            action()
+        while self._inbox:
+            self._inbox.popleft()()
+        self.last_step_s = self._clock()
         return not self._stopping
+
+    def _abandon(self) -> None:
+        """Fail everybody without a word to the backend, which may be what has failed."""
+        error = UnavailableError("the engine has stopped; restart the server")
+        for request in {id(sample.request): sample.request for sample in self._scheduler.samples()}.values():
+            self._outbox.append((request.stream, error))
+        self._flush()
+
+    def _add(self, request: Request) -> None:
+        with self._wake:  # so that `num_waiting` counts every sample once
+            self._scheduler.add(request)
+            self._num_posted -= len(request.samples)
 
     def step(self) -> None:
         """Admit, prefill, decode: one round over all samples that live."""
@@ -197,7 +217,6 @@ class Engine:
         self._start_decoding()
         self._decode()
         self._flush()
-        self.last_step_s = self._clock()
 
     def _expire(self) -> None:
         now = self._clock()
@@ -215,21 +234,32 @@ class Engine:
                 request.stream.timings.queue_s = now - request.submitted_s
 
     def _prefill(self) -> None:
-        pieces: list[PromptPiece] = []
-        samples: list[Sample] = []
+        chunk = self._next_chunk()
+        try:
+            if chunk:
+                self.backend.prefill([piece for _, piece in chunk])
+        except Exception:
+            log.exception("a prefill failed; each of its %d prompts is tried alone, so that it fails alone", len(chunk))
+            chunk = [
+                (sample, piece)
+                for sample, piece in chunk
+                if self._attempt([sample], lambda piece=piece: self.backend.prefill([piece]))  # type: ignore[misc]
+            ]
+        for sample, piece in chunk:
+            sample.num_prefilled += len(piece.token_ids)
+
+    def _next_chunk(self) -> list[tuple[Sample, PromptPiece]]:
+        chunk: list[tuple[Sample, PromptPiece]] = []
         budget = self.backend.prefill_chunk
         for sample in self._scheduler.prefilling():
+            if not budget:
+                break
             assert sample.slot is not None
             end = min(sample.num_prefilled + budget, sample.request.num_prefill)
             token_ids = sample.request.prompt_ids[sample.num_prefilled : end]
-            pieces.append(PromptPiece(sample.slot, token_ids, sample.num_prefilled))
-            samples.append(sample)
+            chunk.append((sample, PromptPiece(sample.slot, token_ids, sample.num_prefilled)))
             budget -= len(token_ids)
-            if not budget:
-                break
-        if pieces and self._attempt(samples, lambda: self.backend.prefill(pieces)):
-            for sample, piece in zip(samples, pieces, strict=True):
-                sample.num_prefilled += len(piece.token_ids)
+        return chunk
 
     def _start_decoding(self) -> None:
         for sample in self._scheduler.ready():

@@ -1,0 +1,454 @@
+"""The engine over a backend that checks every call: who shares, who fails, who is told."""
+
+import asyncio
+import hashlib
+import itertools
+from contextlib import contextmanager
+
+import pytest
+
+from samplers.params import SamplingParams
+from server.engine.engine import Engine
+from server.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    KelvinError,
+    NumericalError,
+    OverloadedError,
+    UnavailableError,
+)
+from tests.fakes import EOS, FakeBackend, says, wait_until
+
+
+@contextmanager
+def running(backend, **options):
+    engine = Engine(backend, **options)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        if backend.gated:
+            backend.allow(1000)
+        engine.stop()
+
+
+async def collect(stream):
+    """Return [(token_ids, finish_reason)] of every sample."""
+    tokens, reasons = {}, {}
+    async for event in stream:
+        tokens.setdefault(event.sample, []).extend(event.token_ids)
+        if event.finish_reason is not None:
+            reasons[event.sample] = event.finish_reason
+    return [(tokens[sample], reasons[sample]) for sample in sorted(reasons)]
+
+
+def generate(engine, *requests):
+    """Submit (prompt, params, n) at once and return what each gave, an error where it failed."""
+
+    async def scenario():
+        streams = [engine.submit(prompt, params, n=n) for prompt, params, n in requests]
+        return await asyncio.gather(*map(collect, streams), return_exceptions=True)
+
+    return asyncio.run(scenario())
+
+
+def expected(prompt, params, sample):
+    noise = hashlib.shake_128(repr((tuple(prompt), params.seed, sample)).encode()).digest(params.max_tokens)
+    return [32 + byte % 95 for byte in noise]
+
+
+def params_of(max_tokens=4, **values):
+    return SamplingParams(max_tokens=max_tokens, **values)
+
+
+def test_a_sample_is_what_the_backend_drew_for_its_prompt_seed_and_number():
+    params = params_of(9, seed=3)
+    with running(FakeBackend()) as engine:
+        [samples] = generate(engine, (range(5), params, 3))
+    assert samples == [(expected(range(5), params, index), "length") for index in range(3)]
+
+
+def test_neither_neighbours_nor_the_order_of_arrival_change_a_sample():
+    requests = [(range(1 + 5 * i), params_of(2 + i, seed=i), 1 + i % 3) for i in range(5)]
+    for order in itertools.islice(itertools.permutations(requests), 0, 120, 17):
+        with running(FakeBackend(num_slots=3)) as engine:
+            answers = generate(engine, *order)
+        for (prompt, params, n), samples in zip(order, answers, strict=True):
+            assert samples == [(expected(prompt, params, index), "length") for index in range(n)]
+
+
+def test_a_long_prompt_is_prefilled_in_chunks_between_the_steps_of_others():
+    backend = FakeBackend(prefill_chunk=4, gated=True)
+
+    async def scenario(engine):
+        short = engine.submit([1], params_of(20))
+        backend.allow()
+        await anext(short)
+        long = engine.submit(range(18), params_of(1))
+        backend.allow(19)
+        await collect(long)
+        short.cancel()
+
+    with running(backend) as engine:
+        asyncio.run(scenario(engine))
+    pieces = [piece for call in backend.calls if call[0] == "prefill" for piece in call[1]]
+    assert [(position, len(tokens)) for _, position, tokens in pieces] == [(0, 4), (4, 4), (8, 4), (12, 4), (16, 1)]
+    kinds = [call[0] for call in backend.calls]
+    between = kinds[kinds.index("prefill") : len(kinds) - kinds[::-1].index("prefill")]
+    assert between == ["prefill", "decode"] * 4 + ["prefill"]
+
+
+def test_short_prompts_share_a_chunk():
+    backend = FakeBackend(prefill_chunk=8, gated=True)
+
+    async def scenario(engine):
+        first = engine.submit([9], params_of(2))  # holds the engine in its step until all have come
+        rest = [engine.submit(range(4), params_of(1, seed=seed)) for seed in range(3)]
+        backend.allow(50)
+        await asyncio.gather(*map(collect, [first, *rest]))
+
+    with running(backend) as engine:
+        asyncio.run(scenario(engine))
+    sizes = [[len(tokens) for _, _, tokens in call[1]] for call in backend.calls if call[0] == "prefill"]
+    assert sizes in ([[3, 3, 2], [1]], [[3], [3, 3]], [[3, 3], [3]])  # the first request may or may not arrive alone
+
+
+def test_the_samples_of_a_prompt_share_one_prefill():
+    backend = FakeBackend(num_slots=4, prefill_chunk=64)
+    with running(backend) as engine:
+        generate(engine, (range(10), params_of(), 4))
+    assert [len(call[1]) for call in backend.calls if call[0] == "prefill"] == [1]
+    assert [call[3] for call in backend.calls if call[0] == "copy"] == [9, 9, 9]
+
+
+def test_more_samples_than_slots_copy_from_whoever_still_runs():
+    backend = FakeBackend(num_slots=2, script=lambda prompt, params, sample: [65] * (sample + 1) + [EOS])
+    with running(backend) as engine:
+        [samples] = generate(engine, (range(10), params_of(20), 5))
+    assert [len(tokens) for tokens, _ in samples] == [2, 3, 4, 5, 6]
+    assert {reason for _, reason in samples} == {"stop"}
+    assert backend.count("prefill") == 2  # 9 tokens in chunks of 8, once
+    assert backend.count("copy") == 4
+
+
+def test_a_prompt_of_one_token_needs_no_prefill():
+    backend = FakeBackend()
+    with running(backend) as engine:
+        generate(engine, ([7], params_of(), 2))
+    assert backend.count("prefill") == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "tokens", "reason"),
+    [
+        (params_of(9), [72, 105, EOS], "stop"),
+        (params_of(3), [72, 105, EOS], "stop"),
+        (params_of(2), [72, 105], "length"),
+        (params_of(9, stop_token_ids=(105,)), [72, 105], "stop"),
+        (params_of(5, ignore_eos=True), [72, 105, EOS, EOS, EOS], "length"),
+        (params_of(5, ignore_eos=True, stop_token_ids=(EOS,)), [72, 105, EOS], "stop"),
+    ],
+)
+def test_what_ends_a_sample(params, tokens, reason):
+    with running(FakeBackend(script=says("Hi"))) as engine:
+        assert generate(engine, ([1, 2], params, 1)) == [[(tokens, reason)]]
+
+
+def test_a_cancelled_sample_frees_its_slot_within_one_step_and_the_others_go_on():
+    backend = FakeBackend(gated=True)
+
+    async def scenario(engine):
+        stream = engine.submit([1, 2, 3], params_of(6), n=2)
+        backend.allow()
+        first = [await anext(stream), await anext(stream)]
+        stream.cancel(0)
+        backend.allow()  # the step that may have begun already
+        wait_until(lambda: backend.count("decode") >= 2)
+        backend.allow()
+        wait_until(lambda: engine.num_running == 1)
+        backend.allow(6)
+        return first, await collect(stream)
+
+    with running(backend) as engine:
+        first, rest = asyncio.run(scenario(engine))
+    assert sorted(event.sample for event in first) == [0, 1]
+    cancelled, finished = rest
+    assert cancelled[1] == "cancelled"
+    assert len(cancelled[0]) <= 1
+    assert finished[1] == "length"
+    assert len(finished[0]) == 5
+    steps = [call[1] for call in backend.calls if call[0] == "decode"]
+    assert steps[2:] == [(1,)] * 4
+
+
+def test_a_sample_cancelled_while_it_waits_never_reaches_the_backend():
+    backend = FakeBackend(num_slots=1, gated=True)
+
+    async def scenario(engine):
+        first = engine.submit([1], params_of(2))
+        waiting = engine.submit(range(5), params_of(2))
+        waiting.cancel()
+        backend.allow(10)
+        assert await collect(waiting) == [([], "cancelled")]
+        await collect(first)
+
+    with running(backend) as engine:
+        asyncio.run(scenario(engine))
+    assert backend.count("prefill") == 0
+
+
+def test_cancelling_twice_or_too_late_does_nothing():
+    async def scenario(engine):
+        stream = engine.submit([1], params_of(2))
+        result = await collect(stream)
+        stream.cancel()
+        stream.cancel(0)
+        return result
+
+    with running(FakeBackend()) as engine:
+        assert len(asyncio.run(scenario(engine))[0][0]) == 2
+        assert generate(engine, ([1], params_of(2), 1))[0][0][1] == "length"
+
+
+def test_a_deadline_ends_running_and_waiting_samples_with_what_they_have():
+    now = [0.0]
+    backend = FakeBackend(num_slots=1, gated=True)
+
+    async def scenario(engine):
+        stream = engine.submit([1], params_of(50), n=2, timeout_s=5.0)
+        backend.allow(3)
+        for _ in range(3):
+            await anext(stream)
+        now[0] = 4.999
+        backend.allow()
+        await anext(stream)
+        now[0] = 5.0
+        backend.allow(2)
+        return await collect(stream)
+
+    with running(backend, clock=lambda: now[0]) as engine:
+        (tokens, reason), (waited, waited_reason) = asyncio.run(scenario(engine))
+    assert (reason, waited_reason) == ("timeout", "timeout")
+    assert len(tokens) <= 1
+    assert waited == []
+
+
+def test_the_queue_takes_exactly_its_limit():
+    backend = FakeBackend(num_slots=1, gated=True)
+
+    async def scenario(engine):
+        running = engine.submit([1], params_of(2))
+        wait_until(lambda: engine.num_running == 1)
+        engine.submit([1], params_of(1), n=2)
+        with pytest.raises(OverloadedError) as refused:
+            engine.submit([1], params_of(1), n=2)
+        assert refused.value.retry_after_s >= 1
+        engine.submit([1], params_of(1), n=1)
+        with pytest.raises(OverloadedError):
+            engine.submit([1], params_of(1), n=1)
+        assert engine.num_waiting == 3
+        backend.allow(10)
+        await collect(running)
+        wait_until(lambda: engine.num_waiting == 0)
+        assert len(await collect(engine.submit([1], params_of(1), n=3))) == 3
+
+    with running(backend, queue_limit=3) as engine:
+        asyncio.run(scenario(engine))
+
+
+@pytest.mark.parametrize("poisoned", [0, 1, 2])
+def test_a_prompt_that_the_backend_chokes_on_fails_alone(poisoned):
+    backend = FakeBackend(prefill_chunk=64, gated=True)
+    backend.poison = 99
+    prompts = [[1, 2, 99 if index == poisoned else 3, 4] for index in range(3)]
+
+    async def scenario(engine):
+        held = engine.submit([5], params_of(1))  # so that the three meet in one prefill
+        streams = [engine.submit(prompt, params_of(2)) for prompt in prompts]
+        backend.allow(10)
+        await collect(held)
+        return await asyncio.gather(*map(collect, streams), return_exceptions=True)
+
+    with running(backend) as engine:
+        answers = asyncio.run(scenario(engine))
+        assert engine.num_running == 0
+    for index, answer in enumerate(answers):
+        if index == poisoned:
+            assert isinstance(answer, KelvinError)
+            assert answer.code == "internal_error"
+        else:
+            assert answer == [(expected(prompts[index], params_of(2), 0), "length")]
+
+
+def test_a_failed_decode_step_fails_who_took_part_and_nobody_later():
+    backend = FakeBackend()
+    with running(backend) as engine:
+        backend.decode_error = MemoryError("no more")
+        answers = generate(engine, ([1], params_of(), 1), ([2], params_of(), 2))
+        assert all(isinstance(answer, KelvinError) for answer in answers)
+        assert "no more" not in answers[0].message
+        assert engine.num_running == 0
+        backend.decode_error = None
+        assert generate(engine, ([1], params_of(), 1))[0][0][1] == "length"
+
+
+def test_a_row_that_is_not_finite_fails_its_request_and_no_other():
+    backend = FakeBackend()
+    backend.not_finite = lambda prompt_ids, step: prompt_ids == (66,) and step == 2
+    with running(backend) as engine:
+        good, bad, also_good = generate(
+            engine, ([65], params_of(5), 1), ([66], params_of(5), 2), ([67], params_of(5), 1)
+        )
+        assert isinstance(bad, NumericalError)
+        assert good == [(expected([65], params_of(5), 0), "length")]
+        assert also_good == [(expected([67], params_of(5), 0), "length")]
+        assert engine.num_running == 0
+
+
+def test_a_stopped_engine_fails_what_runs_and_refuses_the_rest():
+    backend = FakeBackend(num_slots=1, gated=True)
+
+    async def scenario(engine):
+        streams = [engine.submit([1], params_of(50)), engine.submit([1], params_of(50))]
+        backend.allow()
+        await anext(streams[0])
+        backend.allow()  # the step in which the engine stops
+        engine.stop()
+        for stream in streams:
+            with pytest.raises(UnavailableError):
+                await collect(stream)
+        with pytest.raises(UnavailableError):
+            engine.submit([1], params_of())
+        with pytest.raises(UnavailableError):
+            await engine.logits([1])
+
+    engine = Engine(backend)
+    engine.start()
+    assert engine.alive
+    asyncio.run(scenario(engine))
+    assert not engine.alive
+
+
+def test_when_the_thread_dies_everybody_hears_of_it_even_who_has_just_come(monkeypatch):
+    backend = FakeBackend(gated=True)
+    monkeypatch.setattr(backend, "release", lambda slot: 1 / 0)
+
+    async def scenario(engine):
+        ending = engine.submit([1], params_of(1))
+        running = engine.submit([1], params_of(9))
+        wait_until(lambda: engine.num_running == 2)
+        just_come = engine.submit([1], params_of(1))
+        backend.allow()
+        assert (await collect(ending))[0][1] == "length"
+        for stream in (running, just_come):
+            with pytest.raises(UnavailableError):
+                async with asyncio.timeout(5):
+                    await collect(stream)
+
+    engine = Engine(backend)
+    engine.start()
+    asyncio.run(scenario(engine))
+    wait_until(lambda: not engine.alive)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "max_tokens", "error", "param"),
+    [
+        ([], 1, InvalidRequestError, "prompt"),
+        ([0, 258], 1, InvalidRequestError, "prompt"),
+        ([-1], 1, InvalidRequestError, "prompt"),
+        ([0] * 32, 33, ContextLengthError, "max_tokens"),
+        ([0] * 64, 1, ContextLengthError, "prompt"),
+        ([0], 10**18, ContextLengthError, "max_tokens"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_is_queued(prompt, max_tokens, error, param):
+    async def scenario(engine):
+        with pytest.raises(error) as refused:
+            engine.submit(prompt, params_of(max_tokens))
+        assert refused.value.param == param
+
+    with running(FakeBackend()) as engine:
+        asyncio.run(scenario(engine))
+
+
+def test_prompt_and_tokens_may_fill_a_slot_to_its_last_position():
+    with running(FakeBackend()) as engine:
+        [[(tokens, reason)]] = generate(engine, ([0] * 32, params_of(32), 1))
+    assert (len(tokens), reason) == (32, "length")
+
+
+def test_logits_are_the_backends_own_and_cost_no_token():
+    backend = FakeBackend()
+    with running(backend) as engine:
+        assert asyncio.run(engine.logits(range(12))) == backend.raw_logits
+        wait_until(lambda: engine.num_running == 0)
+    assert backend.count("decode") == 0
+    assert backend.count("release") == 1
+
+
+def test_whoever_stops_waiting_for_logits_gives_its_place_back():
+    backend = FakeBackend(num_slots=1, gated=True)
+
+    async def scenario(engine):
+        holder = engine.submit([1], params_of(3))
+        wait_until(lambda: engine.num_running == 1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await engine.logits([1])
+        backend.allow()
+        wait_until(lambda: engine.num_waiting == 0)
+        backend.allow(5)
+        await collect(holder)
+
+    with running(backend) as engine:
+        asyncio.run(scenario(engine))
+    assert backend.count("admit") == 1
+
+
+def test_a_closed_event_loop_costs_its_own_requests_alone():
+    backend = FakeBackend(gated=True)
+
+    async def leave(engine):
+        engine.submit([1], params_of(50))
+        wait_until(lambda: engine.num_running == 1)
+
+    with running(backend) as engine:
+        asyncio.run(leave(engine))
+        backend.allow(2)
+        wait_until(lambda: engine.num_running == 0)
+        backend.allow(50)
+        assert generate(engine, ([1], params_of(2), 1))[0][0][1] == "length"
+
+
+def test_timings_say_where_the_time_went():
+    now = [0.0]
+    backend = FakeBackend(num_slots=1, gated=True)
+
+    async def scenario(engine):
+        holder = engine.submit([1], params_of(1))
+        wait_until(lambda: engine.num_running == 1)
+        stream = engine.submit([1, 2], params_of(2))
+        now[0] = 4.0
+        backend.allow()
+        await collect(holder)
+        wait_until(lambda: backend.count("admit") == 2)
+        now[0] = 7.0
+        backend.allow(2)
+        await collect(stream)
+        return stream.timings
+
+    with running(backend, clock=lambda: now[0]) as engine:
+        timings = asyncio.run(scenario(engine))
+    assert (timings.queue_s, timings.prefill_s, timings.decode_s) == (4.0, 0.0, 3.0)
+
+
+def test_one_noisy_sample_makes_the_request_noisy():
+    async def scenario(engine):
+        stream = engine.submit([1], params_of(1))
+        await collect(stream)
+        return stream.reproducible
+
+    for kind in ("bitwise", "noise"):
+        with running(FakeBackend(reproducible=kind)) as engine:
+            assert asyncio.run(scenario(engine)) == kind
