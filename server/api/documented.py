@@ -1,0 +1,104 @@
+"""What OpenAPI is told of routes that read and write their JSON themselves."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from server.api.failures import failure_body
+from server.api.schemas.answers import FailureAnswer
+
+Responses = dict[int | str, dict[str, Any]]
+
+_FAILURES: dict[int, tuple[str, str, str, str | None]] = {
+    400: (
+        "The body or a field is wrong; `param` names the field.",
+        "top_p must be above 0; for the most probable token use temperature 0",
+        "invalid_request",
+        "top_p",
+    ),
+    404: (
+        "No model of that name is served.",
+        "no model of this name is served; served: smollm2",
+        "not_found",
+        "model",
+    ),
+    408: (
+        "The body came too slowly.",
+        "the body did not arrive within 30 seconds; send it faster",
+        "request_timeout",
+        None,
+    ),
+    413: (
+        "The body is too large.",
+        "the body has more than the 2097152 bytes that this server takes; send a shorter one",
+        "body_too_large",
+        None,
+    ),
+    415: (
+        "The body is not plain, uncompressed JSON.",
+        "the body must be JSON; send it with Content-Type: application/json",
+        "unsupported_media_type",
+        None,
+    ),
+    429: (
+        "The queue is full; `Retry-After` says when to try again.",
+        "256 samples wait already and 256 may; try again in a moment",
+        "queue_full",
+        None,
+    ),
+    500: (
+        "The model failed on this request alone.",
+        "the model's logits were not finite for this request; its numbers cannot be trusted",
+        "numerical_error",
+        None,
+    ),
+    503: (
+        "The server is loading or stopping; `Retry-After` says when to try again.",
+        "the models are still loading; try again in a moment",
+        "unavailable",
+        None,
+    ),
+}
+
+
+def failures(*statuses: int) -> Responses:
+    """Document error responses.
+
+    Args:
+        statuses: each one of those above.
+    """
+    return {status: _failure(status, *_FAILURES[status]) for status in statuses}
+
+
+def answer(schema: type[BaseModel], example: dict[str, Any], *, events: str | None = None) -> Responses:
+    """Document the response to a request that went well.
+
+    Args:
+        schema: of the JSON.
+        example: a real one.
+        events: a real event stream, where the route has one.
+    """
+    content: dict[str, Any] = {"application/json": {"example": example}}
+    if events is not None:
+        content["text/event-stream"] = {"schema": {"type": "string"}, "example": events}
+    return {200: {"model": schema, "description": "It went well.", "content": content}}
+
+
+def json_body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
+    """Document a route's body, which FastAPI cannot know because the route reads it itself.
+
+    Args:
+        schema: of the body; without nested models, whose definitions would have no place.
+        example: a real one.
+    """
+    content = {"application/json": {"schema": schema.model_json_schema(), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _failure(status: int, description: str, message: str, code: str, param: str | None) -> dict[str, Any]:
+    example = failure_body(status, message, code=code, param=param, request_id="req-5c1e9a0f3b7d4e2186a0c4f2")
+    return {
+        "model": FailureAnswer,
+        "description": description,
+        "content": {"application/json": {"example": example}},
+    }

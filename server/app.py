@@ -1,0 +1,169 @@
+"""The application: the only place that builds things. Loads models, holds them, and hands them to the routes."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from server.api import distribution, docs_page, generate, health, tokens
+from server.api.failures import UnforeseenFailures, install_failures
+from server.api.health import installed_version
+from server.api.served import Phase
+from server.engine.engine import Engine
+from server.errors import KelvinError, ModelError
+from server.loaded import LoadedModel
+from server.models.load import load_spec
+from server.models.progress import Progress
+from server.models.reference import ModelRef, parse_model_ref
+from server.models.tokenizer import Tokenizer
+from server.security import BodyLimit, RequestId, SecurityHeaders
+from server.settings import Settings
+from server.telemetry import AccessLog, configure_logging
+
+log = logging.getLogger(__name__)
+
+Load = Callable[[Settings], dict[str, LoadedModel]]
+OnFailure = Callable[[Exception], None]
+
+_DESCRIPTION = (
+    "A text-generation sampling server. Bodies are JSON objects in UTF-8; an unknown field is refused, and every error "
+    "has the same shape."
+)
+
+
+def load_models(settings: Settings) -> dict[str, LoadedModel]:
+    """Load every model of the settings and start its engine, in the order given.
+
+    Args:
+        settings: `models` names them, each by another name.
+
+    Raises:
+        KelvinError: a model is not there or cannot be loaded; those loaded before it are closed.
+    """
+    loaded: dict[str, LoadedModel] = {}
+    try:
+        for ref in map(parse_model_ref, settings.models):
+            if ref.name in loaded:
+                raise ModelError(f"two models are called {ref.name}; give one another name, as in other=PATH")
+            log.info("loading %s", ref.name)
+            loaded[ref.name] = load_engine(settings, ref)
+    except Exception:
+        for model in loaded.values():
+            model.close()
+        raise
+    return loaded
+
+
+def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = None) -> LoadedModel:
+    """Load a model and start its engine.
+
+    Args:
+        settings: framework, type, device, slots and the like; a sequence is no longer than the model's context.
+        ref: the model; its own framework wins.
+        progress: told how far downloads, conversions and reading are; None: nobody is told.
+
+    Raises:
+        KelvinError: the model is not there or cannot be loaded.
+    """
+    from server.backends import load_backend  # brings a framework
+    from server.models.registry import Registry  # these two bring what reads files, which takes a second
+    from server.models.weights import read_weights
+
+    folder = Registry(settings.models_dir).locate(ref, progress)
+    tokenizer, spec = Tokenizer.from_folder(folder), load_spec(folder)
+    backend = load_backend(
+        ref.framework or settings.framework,
+        spec,
+        read_weights(folder, spec, progress),
+        dtype=settings.dtype,
+        device=settings.device,
+        num_slots=settings.slots,
+        max_length=min(settings.max_length, spec.context_length),
+        compile=settings.compile,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )
+    engine = Engine(backend, queue_limit=settings.queue_limit)
+    engine.start()
+    return LoadedModel(ref.name, tokenizer, engine, backend.framework, backend.device, backend.dtype)
+
+
+def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailure | None = None) -> FastAPI:
+    """Build the application; models are loaded when it starts, while it already answers /health.
+
+    Args:
+        settings: everything that can be set.
+        load: loads the models, on a thread of its own.
+        on_failure: called on the event loop if that fails; the routes answer 503 from then on.
+    """
+    app = FastAPI(
+        title="Kelvin",
+        version=installed_version("kelvin-server") or "from source",
+        description=_DESCRIPTION,
+        lifespan=_lifespan(load, on_failure),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(RequestId),
+            Middleware(AccessLog),
+            Middleware(SecurityHeaders),
+            Middleware(UnforeseenFailures),
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        ],
+    )
+    app.state.settings = settings
+    app.state.models = {}
+    app.state.phase = Phase.LOADING
+    install_failures(app)
+    for room in (generate, distribution, tokens, health, docs_page):
+        app.include_router(room.router)
+    return app
+
+
+def _lifespan(load: Load, on_failure: OnFailure | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure_logging(app.state.settings.log_level)
+        loop = asyncio.get_running_loop()
+        # A daemon, so that nobody who interrupts the server has to wait for a model that nobody wants any more.
+        threading.Thread(target=_load, args=(app, load, on_failure, loop), name="load", daemon=True).start()
+        yield
+        app.state.phase = Phase.DRAINING
+        for model in app.state.models.values():
+            await asyncio.to_thread(model.close)
+
+    return lifespan
+
+
+def _load(app: FastAPI, load: Load, on_failure: OnFailure | None, loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(RuntimeError):  # the loop has closed: the server was stopped meanwhile
+        try:
+            models = load(app.state.settings)
+        except Exception as error:
+            loop.call_soon_threadsafe(_fail, app, error, on_failure)
+        else:
+            loop.call_soon_threadsafe(_serve, app, models)
+
+
+def _serve(app: FastAPI, models: dict[str, LoadedModel]) -> None:
+    if app.state.phase is Phase.DRAINING:
+        for model in models.values():
+            model.close()
+        return
+    app.state.models, app.state.phase = models, Phase.READY
+    log.info("ready: %s", ", ".join(models))
+
+
+def _fail(app: FastAPI, error: Exception, on_failure: OnFailure | None) -> None:
+    if isinstance(error, KelvinError):
+        log.error("a model could not be loaded: %s", error.message)
+    else:
+        log.error("a model could not be loaded", exc_info=error)
+    app.state.phase = Phase.FAILED
+    if on_failure is not None:
+        on_failure(error)

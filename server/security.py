@@ -1,0 +1,99 @@
+"""Security: what every request passes through before a route sees it. Pure ASGI: nothing here buffers a body.
+
+Starlette's BaseHTTPMiddleware hides a client's leaving from the routes behind it, so none is used anywhere.
+"""
+
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CONTENT_LENGTH = re.compile(r"[0-9]{1,19}")
+# Styles of the documentation page are in the page itself; scripts and everything else come from this server alone.
+_SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'self'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class RequestId:
+    """Names every request: the client's `X-Request-Id` where it is harmless, else a new one; the answer repeats it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put the name into `scope["state"]["request_id"]`."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        await self._app(scope, receive, _adding(send, {"x-request-id": request_id}))
+
+
+class SecurityHeaders:
+    """Tells browsers to load nothing from elsewhere, to guess no type, and to show the pages in no frame."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the headers to every answer."""
+        await self._app(scope, receive, _adding(send, _SECURITY_HEADERS) if scope["type"] == "http" else send)
+
+
+class BodyLimit:
+    """Refuses a body that is too large, by its announced length or, where it is sent in chunks, as soon as it is."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        """Wrap an application.
+
+        Args:
+            app: the application; its reading of the body raises the HTTPException.
+            max_bytes: bytes of a body at most.
+        """
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count the body's bytes while they are read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        num_bytes = 0
+
+        async def counted() -> Message:
+            nonlocal num_bytes
+            self._check(announced)
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            self._check(str(num_bytes))
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _check(self, length: str) -> None:
+        if not _CONTENT_LENGTH.fullmatch(length):
+            raise HTTPException(400, "the Content-Length is not a number of bytes; send the body's true length")
+        if int(length) > self._max_bytes:
+            raise HTTPException(
+                413, f"the body has more than the {self._max_bytes} bytes that this server takes; send a shorter one"
+            )
+
+
+def _adding(send: Send, headers: dict[str, str]) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return send_with_headers

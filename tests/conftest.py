@@ -1,0 +1,52 @@
+"""What several rooms' tests need: an application over fake backends, and a client that is ready."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.app import create_app
+from server.engine.engine import Engine
+from server.loaded import LoadedModel
+from server.settings import Settings
+from tests.fakes import ByteTokenizer, FakeBackend, wait_until
+
+
+def loaded(backend, *, name="fake", queue_limit=16):
+    engine = Engine(backend, queue_limit=queue_limit)
+    engine.start()
+    return LoadedModel(name, ByteTokenizer(), engine, backend.framework, backend.device, backend.dtype)
+
+
+@pytest.fixture
+def settings():
+    return Settings(models=["fake"], max_body_bytes=20_000, max_timeout_s=30.0)
+
+
+@pytest.fixture
+def serve(settings):
+    """Serve fake backends by name and return a client for them; the first one answers by default."""
+    clients, served = [], []
+
+    def serve(*backends, queue_limit=16, **named):
+        named = {f"fake{index or ''}": backend for index, backend in enumerate(backends)} | named
+
+        served.extend(named.values())
+
+        def load(settings):
+            return {name: loaded(backend, name=name, queue_limit=queue_limit) for name, backend in named.items()}
+
+        client = TestClient(create_app(settings, load=load))
+        client.__enter__()
+        clients.append(client)
+        wait_until(lambda: client.get("/health/ready").status_code == 200)
+        return client
+
+    yield serve
+    for backend in served:
+        backend.allow(1000)  # one that waits at its gate would keep its engine from stopping
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(serve):
+    return serve(FakeBackend())
