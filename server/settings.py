@@ -125,7 +125,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _describe(detail: Any) -> str:
-    message = detail["msg"].removeprefix("Value error, ")
+    message = str(detail["msg"]).removeprefix("Value error, ")
     if not detail["loc"]:
         return message
     name = str(detail["loc"][0])
