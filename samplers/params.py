@@ -83,6 +83,12 @@ class SamplingParams:
             _require_float("logit_bias", bias, low=-MAX_LOGIT_BIAS, high=MAX_LOGIT_BIAS)
         object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
 
+    @property
+    def filters(self) -> bool:
+        """Say whether anything but temperature shapes the distribution that is drawn from."""
+        truncates = self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+        return truncates or bool(self.logit_bias) or self.min_tokens > 0
+
     def stop_ids(self, eos_token_ids: Iterable[int]) -> frozenset[int]:
         """Collect the ids that end a sequence.
 

@@ -4,28 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from samplers.logprobs import TokenLogprobs
 from samplers.params import SamplingParams
 
+__all__ = ["Backend", "Decoded", "PromptPiece", "Reproducible", "TokenLogprobs"]
+
 Reproducible = Literal["bitwise", "noise"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprobs:
-    """One token's log-probability and its surroundings.
-
-    Attributes:
-        logprob: natural logarithm of the token's probability in the distribution asked for.
-        top_ids: the most probable token ids, best first.
-        top_logprobs: their log-probabilities.
-        entropy: of that distribution, in nats.
-        kept: how many tokens could have been drawn.
-    """
-
-    logprob: float
-    top_ids: tuple[int, ...]
-    top_logprobs: tuple[float, ...]
-    entropy: float
-    kept: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,75 @@
+"""Log-probabilities of drawn tokens and their neighbours, in the distribution asked for; NumPy, on the host."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from samplers.chain import process, truncate
+from samplers.params import LogprobsMode
+from samplers.state import SamplingState
+from samplers.temperature import tempered_distance
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """One token's log-probability and its surroundings.
+
+    Attributes:
+        logprob: natural logarithm of the token's probability in the distribution asked for.
+        top_ids: the most probable token ids, best first; fewer where fewer could be drawn.
+        top_logprobs: their log-probabilities.
+        entropy: of that distribution, in nats.
+        kept: how many tokens could have been drawn, whatever distribution was asked for.
+    """
+
+    logprob: float
+    top_ids: tuple[int, ...]
+    top_logprobs: tuple[float, ...]
+    entropy: float
+    kept: int
+
+
+def token_logprobs(logits: Array, row: SamplingState, token_id: int, top: int, mode: LogprobsMode) -> TokenLogprobs:
+    """Describe the draw of one token.
+
+    Args:
+        logits: raw, float32 [vocab].
+        row: the one-row state, [1, …], that the token was drawn with.
+        token_id: the drawn token.
+        top: how many of the most probable tokens to report, ≥ 0.
+        mode: `raw` is the model's own distribution, `tempered` is after bias and temperature, `processed` is the one
+            that was drawn from. At temperature 0 the latter two hold one token, whose log-probability is 0.
+    """
+    processed = tempered_distance(process(logits[None], row), row.temperature)
+    drawn_from = truncate(processed, row)
+    if row.temperature[0] == 0.0:
+        only = np.arange(logits.shape[0]) == token_id
+        processed = drawn_from = np.where(only, np.float32(0.0), np.float32(np.inf))[None]
+    distance = {"raw": logits.max() - logits, "tempered": processed[0], "processed": drawn_from[0]}[mode]
+    logprobs = _log_softmax(-distance)
+    best = _highest(logprobs, top)
+    possible = logprobs[np.isfinite(logprobs)]
+    return TokenLogprobs(
+        logprob=float(logprobs[token_id]),
+        top_ids=tuple(int(i) for i in best),
+        top_logprobs=tuple(float(logprobs[i]) for i in best),
+        entropy=float(-(np.exp(possible) * possible).sum()),
+        kept=int(np.isfinite(drawn_from).sum()),
+    )
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits.astype(np.float64)
+    return shifted - np.log(np.exp(shifted).sum())  # the greatest is 0 already
+
+
+def _highest(logprobs: Array, count: int) -> Array:
+    """Return the ids of the `count` greatest finite entries, best first; the lower id wins a tie."""
+    if count == 0:
+        return np.zeros(0, np.int64)
+    threshold = np.partition(logprobs, -count)[-count] if count < len(logprobs) else -np.inf
+    candidates = np.flatnonzero((logprobs >= threshold) & np.isfinite(logprobs))
+    return candidates[np.argsort(-logprobs[candidates], kind="stable")][:count]

@@ -1,0 +1,93 @@
+"""Noise as a pure function of (seed, prompt, sample, step, token id): Threefry-2x32-20 and the Gumbel draw.
+
+Random bits are a counter's image under a keyed bijection (Salmon et al. 2011, "Parallel random numbers: as easy as
+1, 2, 3"), so there is no state to keep: a row draws the same token alone or in any batch, in NumPy, torch or
+TensorFlow. All arithmetic is int32, which wraps alike everywhere.
+"""
+
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from samplers.xp import namespace
+
+Array = Any
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def threefry(key0: Array, key1: Array, counter0: Array, counter1: Array) -> tuple[Array, Array]:
+    """Encrypt a counter: Threefry-2x32 with 20 rounds (Random123).
+
+    Args:
+        key0: first word of the key, int32, any shape that broadcasts with the rest.
+        key1: second word of the key, int32.
+        counter0: first word of the counter, int32.
+        counter1: second word of the counter, int32.
+
+    Returns:
+        Two words, int32 bit patterns in the broadcast shape; key 0 and counter 0 give 6b200159 99ba4efe.
+    """
+    keys = (key0, key1, key0 ^ key1 ^ _PARITY)
+    x0, x1 = counter0 + keys[0], counter1 + keys[1]
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = _rotate_left(x1, rotation) ^ x0
+        x0 = x0 + keys[(group + 1) % 3]
+        x1 = x1 + keys[(group + 2) % 3] + (group + 1)
+    return x0, x1
+
+
+def _rotate_left(x: Array, k: int) -> Array:
+    return (x << k) | ((x >> (32 - k)) & ((1 << k) - 1))  # >> copies the sign bit; the mask takes the copies away
+
+
+def row_key(seed: int, prompt_ids: Iterable[int], sample_index: int) -> tuple[int, int]:
+    """Derive the key of one sample's noise.
+
+    Args:
+        seed: in [0, 2**64); its low and high halves are the two words of the cipher's key.
+        prompt_ids: the prompt's token ids; their CRC-32 as little-endian uint32 is the counter's second word.
+        sample_index: which of the n samples of a request, in [0, 2**31).
+
+    Returns:
+        Two int32 words, as signed Python integers.
+    """
+    token_ids = array("I", prompt_ids)
+    if sys.byteorder == "big":
+        token_ids.byteswap()
+    words = [seed & 0xFFFFFFFF, seed >> 32, sample_index, zlib.crc32(token_ids.tobytes())]
+    key0, key1, counter0, counter1 = (np.array([word], np.uint32).view(np.int32) for word in words)
+    out0, out1 = threefry(key0, key1, counter0, counter1)
+    return int(out0[0]), int(out1[0])
+
+
+def gumbel_noise(key0: Array, key1: Array, step: Array, vocab_size: int) -> Array:
+    """Return the Gumbel noise of every token at one step of each row.
+
+    Token v takes the first word of threefry(key, (step, v)) if v < half, else the second word of
+    threefry(key, (step, v - half)), where half is ⌈vocab_size / 2⌉.
+
+    Args:
+        key0: first word of each row's key, int32 [rows].
+        key1: second word of each row's key, int32 [rows].
+        step: index of the token to draw, int32 [rows]; 0 for the first.
+        vocab_size: width of the logits, at least 1.
+
+    Returns:
+        float32 [rows, vocab_size], finite, between -3.1 and 16.7.
+    """
+    xp = namespace(key0)
+    half = (vocab_size + 1) // 2
+    token = xp.arange(half, like=key0)[None, :]
+    counter = step[:, None] + xp.zeros_like(token)
+    words = xp.concat(threefry(key0[:, None], key1[:, None], counter, token))[:, :vocab_size]
+    uniform = xp.astype(((words >> 1) & 0x7FFFFFFF) | 1, xp.float32) * 2.0**-31
+    uniform = xp.minimum(uniform, 1.0 - 2.0**-24)  # rounding could reach 1, whose noise would be infinite
+    return -xp.log(-xp.log1p(-uniform))

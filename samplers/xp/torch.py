@@ -1,0 +1,115 @@
+"""The primitives on torch tensors; each means what its namesake in `numpy.py` says."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+Array = Any
+
+float32, int32 = torch.float32, torch.int32
+_INFINITY_BITS = 0x7F800000
+_cpu_quantile: Callable[[Array, Array | None, Array], Array] | None = None
+
+
+def abs(x: Array) -> Array:
+    """Return the magnitude of each element."""
+    return torch.abs(x)
+
+
+def exp(x: Array) -> Array:
+    """Return e to the power of each element."""
+    return torch.exp(x)
+
+
+def log(x: Array) -> Array:
+    """Return the natural logarithm; of 0 it is -inf."""
+    return torch.log(x)
+
+
+def log1p(x: Array) -> Array:
+    """Return log(1 + x), exact for small x."""
+    return torch.log1p(x)
+
+
+def where(condition: Array, x: Array, y: Array) -> Array:
+    """Choose from x where the condition holds and from y elsewhere; either may be a Python number."""
+    return torch.where(condition, x, y)
+
+
+def minimum(x: Array, y: Array) -> Array:
+    """Return the lesser of each pair; y may be a Python number."""
+    return torch.minimum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, max=y)
+
+
+def isfinite(x: Array) -> Array:
+    """Say of each element whether it is neither NaN nor infinite."""
+    return torch.isfinite(x)
+
+
+def max(x: Array) -> Array:
+    """Return each row's greatest element, [..., 1]; NaN where the row holds one."""
+    return torch.amax(x, dim=-1, keepdim=True)
+
+
+def sum(x: Array) -> Array:
+    """Return each row's sum, [..., 1]."""
+    return torch.sum(x, dim=-1, keepdim=True, dtype=x.dtype)
+
+
+def argmax(x: Array) -> Array:
+    """Return the index of each row's greatest element, int32 [...]; the lowest index wins a tie."""
+    return torch.argmax(x, dim=-1).to(torch.int32)
+
+
+def astype(x: Array, dtype: Any) -> Array:
+    """Convert each element's value to another type."""
+    return x.to(dtype)
+
+
+def arange(stop: int, like: Array) -> Array:
+    """Return 0, 1, …, stop - 1 as int32, on the device of another array."""
+    return torch.arange(stop, dtype=torch.int32, device=like.device)
+
+
+def zeros_like(x: Array) -> Array:
+    """Return zeros of the shape and type of another array."""
+    return torch.zeros_like(x)
+
+
+def concat(arrays: Sequence[Array]) -> Array:
+    """Join arrays along their last axis."""
+    return torch.cat(list(arrays), dim=-1)
+
+
+def gather(x: Array, indices: Array) -> Array:
+    """Take from each row of x [rows, n] the elements at that row's indices, int32 [rows, m]."""
+    return torch.gather(x, -1, indices.to(torch.int64))
+
+
+def scatter(x: Array, indices: Array, values: Array) -> Array:
+    """Return x [rows, n] with each row's elements at its indices replaced; equal indices need equal values."""
+    return torch.scatter(x, -1, indices.to(torch.int64), values)
+
+
+def use_quantile_kernel(kernel: Callable[[Array, Array | None, Array], Array]) -> None:
+    """Let a kernel compute `weighted_quantile` of CPU tensors from now on; it must give the same bounds.
+
+    Args:
+        kernel: takes and returns what `weighted_quantile` does.
+    """
+    global _cpu_quantile
+    _cpu_quantile = kernel
+
+
+def weighted_quantile(x: Array, weights: Array | None, target: Array) -> Array:
+    """Find each row's least bound t such that the weights of the elements x ≤ t sum to the target or more."""
+    if _cpu_quantile is not None and x.device.type == "cpu":
+        return _cpu_quantile(x, weights, target)
+    order = x.view(torch.int32)
+    low = torch.zeros_like(order[:, :1])
+    for i in range(31):
+        middle = low + ((1 << (30 - i)) - 1)
+        within = torch.where(order <= middle, 1.0 if weights is None else weights, 0.0)
+        low = torch.where(sum(within) >= target, low, middle + 1)
+    return torch.clamp(low, max=_INFINITY_BITS).view(torch.float32)

@@ -1,0 +1,62 @@
+// The feed-forward layer's activations.
+
+#include <cmath>
+#include <stdexcept>
+
+#include "kernels.h"
+#include "pool.h"
+#include "vector.h"
+
+namespace kelvin {
+namespace {
+
+Floats silu(Floats x) {
+  const Floats e = exp_negative((x < 0.0f) ? x : -x);  // e^-|x|
+  return x * ((x < 0.0f) ? e : Floats{} + 1.0f) / (1.0f + e);
+}
+
+Floats gelu_tanh(Floats x) {
+  const Floats u = 0.7978845608028654f * (x + 0.044715f * x * x * x);
+  const Floats e = exp_negative((u < 0.0f) ? 2.0f * u : -2.0f * u);  // e^-2|u|
+  const Floats tanh = (1.0f - e) / (1.0f + e);
+  return 0.5f * x * (1.0f + ((u < 0.0f) ? -tanh : tanh));
+}
+
+Floats gelu(Floats x) {
+  for (int64_t i = 0; i < kLanes; ++i) x[i] = 0.5f * x[i] * (1.0f + std::erf(x[i] * 0.7071067811865476f));
+  return x;
+}
+
+Floats relu(Floats x) { return (x < 0.0f) ? Floats{} : x; }
+
+template <typename F>
+Tensor activate_rows(const Tensor& x, bool gated, F function) {
+  const int64_t rows = x.size(0), width = gated ? x.size(1) / 2 : x.size(1);
+  Tensor out = torch::stable::new_empty(x, {rows, width});
+  for_type_of(x, [&](auto type) {
+    using T = decltype(type);
+    parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const T* in = data<T>(x) + row * x.stride(0);
+        T* target = mutable_data<T>(out) + row * width;
+        for (int64_t i = 0; i < width; i += kLanes) {
+          const Floats y = function(load(in + i));
+          store(target + i, gated ? y * load(in + width + i) : y);
+        }
+      }
+    });
+  });
+  return out;
+}
+
+}  // namespace
+
+Tensor activate(const Tensor& x, std::string name, bool gated) {
+  if (name == "silu") return activate_rows(x, gated, silu);
+  if (name == "gelu") return activate_rows(x, gated, gelu);
+  if (name == "gelu_tanh") return activate_rows(x, gated, gelu_tanh);
+  if (name == "relu") return activate_rows(x, gated, relu);
+  throw std::invalid_argument("no activation named " + name);
+}
+
+}  // namespace kelvin

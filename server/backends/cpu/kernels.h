@@ -1,0 +1,41 @@
+// Kelvin's CPU kernels. Every row is computed by itself, in an order that depends on nothing but the row: its bits are
+// the same alone, in any batch, at any length of its neighbours and with any number of threads.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include <torch/csrc/stable/tensor.h>
+
+namespace kelvin {
+
+using torch::stable::Tensor;
+
+// Multiply by a packed matrix: x [rows, in] · weightᵀ + bias + residual, accumulated in float32 and rounded once.
+// packed: see `pack`; bias [out]; residual [rows, out]; as_float: float32 results, else x's type.
+Tensor linear(const Tensor& x, const Tensor& packed, int64_t out_features, const std::optional<Tensor>& bias,
+              const std::optional<Tensor>& residual, bool as_float);
+
+// Lay a weight [out, in] out as `linear` reads it: 1-D, by tiles of 32 outputs.
+Tensor pack(const Tensor& weight);
+
+// Scale each row of x [rows, width] to unit root mean square; centred: subtract its mean first (LayerNorm).
+Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps, bool centred);
+
+// Store each token's key and value at its slot and position, then attend from it to all positions up to its own.
+// query [tokens, heads, head_dim]; key, value [tokens, kv_heads, head_dim]; cos, sin float32 [max_length, half], the
+// rotary angles of query and key, or none; keys, values [slots, kv_heads, max_length, head_dim]; slots, positions int64
+// [tokens]; window 0: all positions; softcap 0: none. Returns the shape of query.
+Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& cos,
+              const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
+              const Tensor& positions, double scale, int64_t window, double softcap);
+
+// Apply the feed-forward layer's activation: silu, gelu, gelu_tanh or relu. gated: x [rows, 2 · width] holds gate and
+// up side by side and the result is activation(gate) · up, [rows, width]; else every element is activated.
+Tensor activate(const Tensor& x, std::string name, bool gated);
+
+// Find each row's least x whose weight, with that of all smaller ones, reaches the target; infinity where it never does.
+// x [rows, n] ≥ 0; weights [rows, n] ≥ 0, or none for ones; target [rows, 1]. Returns [rows, 1].
+Tensor weighted_quantile(const Tensor& x, const std::optional<Tensor>& weights, const Tensor& target);
+
+}  // namespace kelvin

@@ -1,0 +1,89 @@
+// Sixteen floats at a time, in the vector types of GCC and Clang: the compiler lowers them to what the processor has.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+namespace kelvin {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int64_t kLanes = 16;
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+typedef float Floats __attribute__((vector_size(64), aligned(4)));
+typedef uint32_t Words __attribute__((vector_size(64), aligned(4)));
+typedef int32_t Ints __attribute__((vector_size(64), aligned(4)));
+typedef uint16_t Halves __attribute__((vector_size(32), aligned(2)));
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+inline Floats load(const float* p) { return *reinterpret_cast<const Floats*>(p); }
+
+inline Floats load(const BFloat16* p) {
+  return (Floats)(__builtin_convertvector(*reinterpret_cast<const Halves*>(p), Words) << 16);
+}
+
+inline void store(float* p, Floats x) { *reinterpret_cast<Floats*>(p) = x; }
+
+inline void store(BFloat16* p, Floats x) {  // to nearest, ties to even; NaN stays NaN
+  Words bits = (Words)x;
+  Words rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  Words result = (x == x) ? rounded : (Words{} + 0x7FC0);
+  *reinterpret_cast<Halves*>(p) = __builtin_convertvector(result, Halves);
+}
+
+inline float sum(Floats x) {
+  float lanes[kLanes];
+  std::memcpy(lanes, &x, sizeof lanes);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2)
+    for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+// e^x for x ≤ 0, within 2 units in the last place; 0 below the smallest normal number.
+inline Floats exp_negative(Floats x) {
+  Floats clamped = (x < -87.0f) ? (Floats{} - 87.0f) : x;
+  Floats shifted = clamped * 1.44269504088896341f + 12582912.0f;  // adding 1.5 · 2^23 rounds to an integer
+  Floats n = shifted - 12582912.0f;
+  Floats r = clamped - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  Floats y = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * r * r + r + 1.0f;
+  Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
+  Floats result = y * (Floats)exponent;
+  return (x < -87.0f) ? Floats{} : result;
+}
+
+template <typename T>
+const T* data(const Tensor& t) {
+  return static_cast<const T*>(t.const_data_ptr());
+}
+
+template <typename T>
+T* mutable_data(Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+// Call `run` with a value of the element type: BFloat16 or float.
+template <typename F>
+void for_type_of(const Tensor& t, F run) {
+  if (t.scalar_type() == ScalarType::BFloat16)
+    run(BFloat16{});
+  else
+    run(float{});
+}
+
+}  // namespace kelvin

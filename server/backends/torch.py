@@ -1,0 +1,245 @@
+"""TorchBackend: a decoder's weights, its KV slots, and its decode-and-sample step in torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from samplers.chain import sample
+from samplers.logprobs import TokenLogprobs, token_logprobs
+from samplers.params import SamplingParams
+from samplers.state import SamplingState, neutral_state, state_row
+from server.backends import torch_plain
+from server.backends.base import Decoded, PromptPiece, Reproducible
+from server.backends.torch_compile import Compilation
+from server.backends.torch_decoder import Decoder
+from server.backends.torch_kernels import kernels_fit, load_kernels
+from server.errors import ModelError
+from server.models.spec import DecoderSpec
+from server.models.weights import DecoderWeights
+
+Tensor = torch.Tensor
+
+SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs
+PREFILL_CHUNK = 256  # tokens of one prefill call: enough to keep the matrix products busy, short enough to wait for
+
+
+class TorchBackend:
+    """Runs a decoder over fixed slots; see `Backend` for what each method promises.
+
+    On CPU with Kelvin's kernels a row's logits are the same bits whatever else is in the batch. Decoding starts in
+    eager mode; a step compiled in the background takes over when it is ready. Both run the same kernels; the sampler's
+    logarithms may differ in their last bit, so a sequence that began before the change is only promised its noise.
+    """
+
+    framework = "torch"
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        weights: DecoderWeights,
+        *,
+        dtype: Literal["auto", "bfloat16", "float32"] = "auto",
+        device: str = "auto",
+        num_slots: int = 32,
+        max_length: int = 2048,
+        compile: bool = True,
+        threads: int = 0,
+        cache_dir: Path,
+    ) -> None:
+        """Load a model onto a device.
+
+        Args:
+            spec: the decoder's shape.
+            weights: its arrays.
+            dtype: of weights and cache; auto is bfloat16 on CUDA and on CPUs that multiply it, else float32.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`; auto is CUDA where it is there.
+            num_slots: sequences held at once.
+            max_length: positions of a slot; no more than the model was made for.
+            compile: whether to compile the decode step in the background.
+            threads: CPU threads; 0 leaves torch's own choice.
+            cache_dir: keeps kernels and compiled steps from one start to the next.
+
+        Raises:
+            ModelError: the device is not there.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        self._device = _pick_device(device)
+        self._dtype = _pick_dtype(dtype, self._device)
+        self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
+        self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
+        self.num_slots, self.max_length = num_slots, min(max_length, spec.context_length)
+        self.prefill_chunk = PREFILL_CHUNK
+        self._fused = self._device.type == "cpu" and kernels_fit(spec) and load_kernels(cache_dir)
+        self._decoder = Decoder(
+            spec,
+            weights,
+            operators=torch.ops.kelvin if self._fused else torch_plain,
+            dtype=self._dtype,
+            device=self._device,
+            max_length=self.max_length,
+        )
+        shape = (num_slots + SCRATCH_SLOTS, spec.num_kv_heads, self.max_length, spec.head_dim)
+        self._keys = [torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(spec.num_layers)]
+        self._values = [torch.zeros_like(keys) for keys in self._keys]
+        self._slots = self._neutral_slots()
+        self._params: dict[int, SamplingParams] = {}
+        self._poisoned: set[int] = set()
+        self._compilation: Compilation | None = None
+        if compile and (self._fused or self._device.type == "cuda"):
+            self._compilation = Compilation(decode_step, self._example, cache_dir=cache_dir, device=self._device)
+
+    def prefill(self, pieces: Sequence[PromptPiece]) -> None:
+        """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
+        token_ids = [token_id for piece in pieces for token_id in piece.token_ids]
+        slots = [piece.slot for piece in pieces for _ in piece.token_ids]
+        positions = [piece.position + i for piece in pieces for i in range(len(piece.token_ids))]
+        with torch.no_grad():
+            self._decoder(*map(self._indices, (token_ids, slots, positions)), self._keys, self._values)
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of one slot's keys and values to another slot."""
+        with torch.no_grad():
+            for cache in (*self._keys, *self._values):
+                cache[target, :, :length] = cache[source, :, :length]
+
+    def admit(
+        self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
+    ) -> Reproducible:
+        """Make a prefilled slot ready to decode; the answer says what its seed is good for."""
+        row = state_row(
+            params,
+            prompt_ids=prompt_ids,
+            sample_index=sample_index,
+            eos_token_ids=self.eos_token_ids,
+            like=self._slots.sampling,
+        )
+        with torch.no_grad():
+            for field in fields(SamplingState):
+                getattr(self._slots.sampling, field.name)[slot] = torch.as_tensor(getattr(row, field.name))
+            self._slots.last_token[slot] = prompt_ids[-1]
+            self._slots.position[slot] = len(prompt_ids) - 1
+        self._params[slot] = params
+        settled = self._compilation is None or self._compilation.settled
+        return "bitwise" if self._fused and settled else "noise"
+
+    def decode(self, slots: Sequence[int]) -> Decoded:
+        """Feed each slot's last token, draw its next one, and move it on by one position."""
+        filters = any(self._params[slot].filters for slot in slots)
+        step = self._compilation.step if self._compilation is not None else decode_step
+        with torch.no_grad():
+            rows = self._indices(slots)
+            token_ids, finite, logits = step(rows, self._slots, self._decoder, self._keys, self._values, filters)
+            drawn = Decoded(token_ids.tolist(), finite.tolist(), [None] * len(slots))
+            for row, slot in enumerate(slots):
+                drawn.logprobs[row] = self._logprobs(slot, logits[row], drawn.token_ids[row])
+        self._poisoned.update(slot for slot, fine in zip(slots, drawn.finite, strict=True) if not fine)
+        return drawn
+
+    def logits(self, slot: int) -> Sequence[float]:
+        """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
+        with torch.no_grad():
+            rows = self._indices([slot])
+            tokens, positions = self._slots.last_token[rows], self._slots.position[rows]
+            x = self._decoder(tokens, rows, positions, self._keys, self._values)
+            return self._decoder.logits(x)[0].tolist()
+
+    def release(self, slot: int) -> None:
+        """Forget a slot: nothing of its sequence may reach the next one."""
+        self._params.pop(slot, None)
+        if slot in self._poisoned:  # finite leftovers are never read; NaN would survive a weight of zero
+            self._poisoned.discard(slot)
+            with torch.no_grad():
+                for cache in (*self._keys, *self._values):
+                    cache[slot] = 0
+
+    def close(self) -> None:
+        """Stop background work and free the device's memory."""
+        if self._compilation is not None:
+            self._compilation.close()
+        self._keys.clear()
+        self._values.clear()
+
+    def _example(self, rows: int) -> tuple[Any, ...]:
+        """Make arguments for a trial run of the step: scratch slots of the real cache, and a state of their own."""
+        scratch = range(self.num_slots, self.num_slots + rows)
+        return self._indices(scratch), self._neutral_slots(), self._decoder, self._keys, self._values
+
+    def _neutral_slots(self) -> "Slots":
+        num_slots = self.num_slots + SCRATCH_SLOTS
+        state = neutral_state(num_slots, self.vocab_size, len(self.eos_token_ids))
+        zeros = torch.zeros(num_slots, dtype=torch.int64, device=self._device)
+        arrays = (torch.from_numpy(getattr(state, field.name)).to(self._device) for field in fields(state))
+        return Slots(zeros, zeros.clone(), SamplingState(*arrays))
+
+    def _logprobs(self, slot: int, logits: Tensor, token_id: int) -> TokenLogprobs | None:
+        params = self._params[slot]
+        if params.logprobs is None:
+            return None
+        state = self._slots.sampling.take(slice(slot, slot + 1))
+        state = replace(state, step=state.step - 1)  # the step has moved on since the draw
+        host = SamplingState(*(getattr(state, field.name).cpu().numpy() for field in fields(state)))
+        return token_logprobs(logits.cpu().numpy(), host, token_id, params.logprobs, params.logprobs_mode)
+
+    def _indices(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=self._device)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What each slot needs for its next step.
+
+    Attributes:
+        last_token: the token to feed, int64 [slots].
+        position: where it goes, int64 [slots].
+        sampling: the sampling parameters.
+    """
+
+    last_token: Tensor
+    position: Tensor
+    sampling: SamplingState
+
+
+def decode_step(
+    rows: Tensor, slots: Slots, decoder: Decoder, keys: list[Tensor], values: list[Tensor], filters: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Feed each row's last token, sample its next one, and move its slot on: the unit that is compiled.
+
+    Args:
+        rows: the slots that take part, int64 [rows].
+        slots: the state of all slots; changed.
+        decoder: the model.
+        keys: one cache a layer; changed.
+        values: likewise; changed.
+        filters: whether any row has more than a temperature.
+
+    Returns:
+        Token ids int32 [rows], finite bool [rows], raw logits float32 [rows, vocab].
+    """
+    positions = slots.position[rows]
+    logits = decoder.logits(decoder(slots.last_token[rows], rows, positions, keys, values))
+    state = slots.sampling.take(rows)
+    sampled = sample(logits, state, filters=filters)
+    slots.last_token[rows] = sampled.token_ids.to(torch.int64)
+    slots.position[rows] = positions + 1
+    slots.sampling.step[rows] = state.step + 1
+    return sampled.token_ids, sampled.finite, logits
+
+
+def _pick_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device is {device}, but torch sees no CUDA device here; use --device cpu or auto")
+    return torch.device(device)
+
+
+def _pick_dtype(dtype: str, device: torch.device) -> Any:
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    capabilities = torch.cpu.get_capabilities()
+    fast = device.type == "cuda" or capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if fast else torch.float32

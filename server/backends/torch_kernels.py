@@ -1,0 +1,116 @@
+"""Build the CPU kernels with the machine's own C++ compiler, once, and hand them to torch as `torch.ops.kelvin`."""
+
+import hashlib
+import logging
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch.utils.cpp_extension import include_paths, library_paths
+
+from samplers.xp.torch import use_quantile_kernel
+from server.models.spec import DecoderSpec
+
+log = logging.getLogger(__name__)
+
+_SOURCES = Path(__file__).parent / "cpu"
+_LANES = 16  # floats that a kernel takes at once
+_HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
+
+
+def kernels_fit(spec: DecoderSpec) -> bool:
+    """Say whether the kernels can run a decoder: its widths must be whole numbers of vectors."""
+    whole = all(width % _LANES == 0 for width in (spec.hidden_size, spec.intermediate_size))
+    return whole and spec.head_dim in _HEAD_DIMS
+
+
+@lru_cache(maxsize=1)
+def load_kernels(cache_dir: Path) -> bool:
+    """Build the kernels if this machine has not yet, and load them.
+
+    Args:
+        cache_dir: where the library is kept, named by sources, torch, compiler and processor.
+
+    Returns:
+        Whether `torch.ops.kelvin` is there; False, after one warning with the remedy, where no compiler is found or the
+        build fails.
+    """
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        log.warning("no C++ compiler found: the CPU backend runs in plain torch, slower; install g++ and restart")
+        return False
+    library = cache_dir / "kernels" / f"{_fingerprint(compiler)}.so"
+    try:
+        if not library.is_file():
+            _build(compiler, library)
+        torch.ops.load_library(library)
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = getattr(error, "stderr", "") or str(error)
+        log.warning("the CPU kernels could not be built, the backend runs in plain torch, slower: %s", detail[-2000:])
+        return False
+    _register_shapes()
+    use_quantile_kernel(torch.ops.kelvin.weighted_quantile)
+    return True
+
+
+def _fingerprint(compiler: str) -> str:
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    parts = [torch.__version__, version, platform.machine(), repr(sorted(torch.cpu.get_capabilities().items()))]
+    parts += [path.read_text() for path in sorted(_SOURCES.iterdir()) if path.suffix in (".cpp", ".h")]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _build(compiler: str, library: Path) -> None:
+    """Compile the sources side by side, link them, and move the library into place in one step."""
+    native = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
+    flags = ["-O3", native, "-std=c++20", "-fPIC", "-DTORCH_TARGET_VERSION=0x020a000000000000"]  # the ABI of torch 2.10
+    flags += [f"-I{path}" for path in include_paths()]
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        sources = sorted(_SOURCES.glob("*.cpp"))
+        objects = [Path(folder, f"{source.stem}.o") for source in sources]
+        commands = [
+            [compiler, *flags, "-c", str(source), "-o", str(target)]
+            for source, target in zip(sources, objects, strict=True)
+        ]
+        _run_all(commands)
+        linked = Path(folder, "kernels.so")
+        libraries = [f"-L{path}" for path in library_paths()] + ["-ltorch_cpu", "-lc10"]
+        _run_all([[compiler, "-shared", *map(str, objects), "-o", str(linked), *libraries]])
+        linked.replace(library)
+
+
+def _run_all(commands: list[list[str]]) -> None:
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    outcomes = [(process, process.communicate()[1]) for process in processes]
+    for process, stderr in outcomes:
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, process.args, stderr=stderr)
+
+
+def _register_shapes() -> None:
+    """Tell torch.compile what each kernel returns, without running it."""
+
+    @torch.library.register_fake("kelvin::linear")
+    def linear(x, packed, out_features, bias, residual, as_float):  # type: ignore[no-untyped-def]
+        return x.new_empty(x.shape[0], out_features, dtype=torch.float32 if as_float else x.dtype)
+
+    @torch.library.register_fake("kelvin::normalize")
+    def normalize(x, weight, bias, eps, centred):  # type: ignore[no-untyped-def]
+        return x.new_empty(x.shape)
+
+    @torch.library.register_fake("kelvin::attend")
+    def attend(query, key, value, cos, sin, keys, values, slots, positions, scale, window, softcap):  # type: ignore[no-untyped-def]
+        return query.new_empty(query.shape)
+
+    @torch.library.register_fake("kelvin::activate")
+    def activate(x, name, gated):  # type: ignore[no-untyped-def]
+        return x.new_empty(x.shape[0], x.shape[1] // 2 if gated else x.shape[1])
+
+    @torch.library.register_fake("kelvin::weighted_quantile")
+    def weighted_quantile(x, weights, target):  # type: ignore[no-untyped-def]
+        return target.new_empty(target.shape)

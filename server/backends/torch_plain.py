@@ -1,0 +1,101 @@
+"""The operators of a decoder in plain torch, for devices without Kelvin's kernels; same names, same arguments."""
+
+import torch
+import torch.nn.functional as F
+
+Tensor = torch.Tensor
+
+
+def pack(weight: Tensor) -> Tensor:
+    """Return a weight [out, in] in the layout that `linear` reads: as it is."""
+    return weight
+
+
+def linear(
+    x: Tensor, packed: Tensor, out_features: int, bias: Tensor | None, residual: Tensor | None, as_float: bool
+) -> Tensor:
+    """Multiply x [rows, in] by a packed weight and add bias [out] and residual [rows, out]; float32 if `as_float`."""
+    y = F.linear(x, packed, bias)
+    if residual is not None:
+        y = y + residual
+    return y.float() if as_float else y
+
+
+def normalize(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, centred: bool) -> Tensor:
+    """Apply RMSNorm to the rows of x [rows, width], or LayerNorm if `centred`; computed in float32."""
+    if centred:
+        y = F.layer_norm(x.float(), x.shape[-1:], weight.float(), None if bias is None else bias.float(), eps)
+    else:
+        y = F.rms_norm(x.float(), x.shape[-1:], weight.float(), eps)
+    return y.to(x.dtype)
+
+
+def activate(x: Tensor, name: str, gated: bool) -> Tensor:
+    """Apply the feed-forward layer's activation; gated: x [rows, 2 · width] holds gate and up side by side."""
+    gate, up = x.chunk(2, -1) if gated else (x, None)
+    y = _ACTIVATIONS[name](gate)
+    return y if up is None else y * up
+
+
+_ACTIVATIONS = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    keys: Tensor,
+    values: Tensor,
+    slots: Tensor,
+    positions: Tensor,
+    scale: float,
+    window: int,
+    softcap: float,
+) -> Tensor:
+    """Store each token's key and value at its slot and position, then attend from it to all positions up to its own.
+
+    Args:
+        query: [tokens, heads, head_dim].
+        key: [tokens, kv_heads, head_dim].
+        value: [tokens, kv_heads, head_dim].
+        cos: rotary angles' cosines, float32 [max_length, half]; None: no rotation.
+        sin: their sines.
+        keys: the cache, [slots, kv_heads, max_length, head_dim]; written.
+        values: likewise.
+        slots: int64 [tokens].
+        positions: int64 [tokens].
+        scale: multiplies the scores.
+        window: how many positions a token sees, its own included; 0: all.
+        softcap: scores become tanh(score / softcap) · softcap; 0: they stay.
+
+    Returns:
+        [tokens, heads, head_dim].
+    """
+    if cos is not None and sin is not None:
+        query, key = _rotate(query, cos[positions], sin[positions]), _rotate(key, cos[positions], sin[positions])
+    keys[slots, :, positions], values[slots, :, positions] = key, value
+    tokens, heads, head_dim = query.shape
+    grouped = query.view(tokens, key.shape[1], -1, head_dim)  # query heads of one KV head are rows of one product
+    scores = grouped.float() @ keys[slots].float().transpose(-1, -2) * scale
+    if softcap:
+        scores = torch.tanh(scores / softcap) * softcap
+    column = torch.arange(keys.shape[2], device=query.device)
+    seen = column <= positions[:, None]
+    if window:
+        seen = seen & (column > positions[:, None] - window)
+    weights = torch.softmax(scores.masked_fill(~seen[:, None, None], -float("inf")), -1)
+    return (weights @ values[slots].float()).to(query.dtype).view(tokens, heads, head_dim)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = cos.shape[-1]
+    a, b, rest = x[..., :half].float(), x[..., half : 2 * half].float(), x[..., 2 * half :].float()
+    cos, sin = cos[:, None], sin[:, None]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).to(x.dtype)
