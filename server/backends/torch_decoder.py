@@ -43,16 +43,19 @@ class Decoder(nn.Module):
         self.spec = spec
         self.operators = operators
 
-        def vector(array: np.ndarray | None) -> nn.Parameter | None:
-            return None if array is None else _parameter(_tensor(array).to(device, dtype))
+        def vector(array: np.ndarray) -> nn.Parameter:
+            return _parameter(_tensor(array).to(device, dtype))
+
+        def optional(array: np.ndarray | None) -> nn.Parameter | None:
+            return None if array is None else vector(array)
 
         def matrix(array: np.ndarray) -> nn.Parameter:
             return _parameter(operators.pack(_tensor(array).to(device, dtype)))
 
         self.embedding = vector(weights.embedding)
-        self.positions = vector(weights.positions)
-        self.layers = nn.ModuleList(_Layer(layer, vector, matrix) for layer in weights.layers)
-        self.final_norm, self.final_norm_bias = vector(weights.final_norm), vector(weights.final_norm_bias)
+        self.positions = optional(weights.positions)
+        self.layers = nn.ModuleList(_Layer(layer, vector, optional, matrix) for layer in weights.layers)
+        self.final_norm, self.final_norm_bias = vector(weights.final_norm), optional(weights.final_norm_bias)
         self.head = matrix(weights.head)
         cos, sin = rotary_angles(spec, max_length)
         self.register_buffer("cos", None if cos is None else cos.to(device))
@@ -84,7 +87,8 @@ class Decoder(nn.Module):
         """Turn the residual stream [tokens, hidden_size] into logits, float32 [tokens, vocab_size]."""
         ops, spec = self.operators, self.spec
         x = self._normalize(x, self.final_norm, self.final_norm_bias)
-        return ops.linear(x, self.head, spec.vocab_size, None, None, True)
+        logits: Tensor = ops.linear(x, self.head, spec.vocab_size, None, None, True)
+        return logits
 
     def _block(self, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         ops, spec = self.operators, self.spec
@@ -97,23 +101,26 @@ class Decoder(nn.Module):
         h = self._normalize(x, layer.mlp_norm, layer.mlp_norm_bias)
         u = ops.linear(h, layer.up, spec.intermediate_size * (1 + spec.gated), layer.up_bias, None, False)
         u = ops.activate(u, spec.activation, spec.gated)
-        return ops.linear(u, layer.down, spec.hidden_size, layer.down_bias, x, False)
+        y: Tensor = ops.linear(u, layer.down, spec.hidden_size, layer.down_bias, x, False)
+        return y
 
     def _normalize(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return self.operators.normalize(x, weight, bias, self.spec.norm_eps, self.spec.norm == "layer")
+        y: Tensor = self.operators.normalize(x, weight, bias, self.spec.norm_eps, self.spec.norm == "layer")
+        return y
 
 
 class _Layer(nn.Module):
     """One block's weights."""
 
-    def __init__(self, layer: LayerWeights, vector: Any, matrix: Any) -> None:
+    def __init__(self, layer: LayerWeights, vector: Any, optional: Any, matrix: Any) -> None:
         super().__init__()
-        self.attention_norm, self.attention_norm_bias = vector(layer.attention_norm), vector(layer.attention_norm_bias)
-        self.qkv, self.qkv_bias = matrix(layer.qkv), vector(layer.qkv_bias)
-        self.out, self.out_bias = matrix(layer.out), vector(layer.out_bias)
-        self.mlp_norm, self.mlp_norm_bias = vector(layer.mlp_norm), vector(layer.mlp_norm_bias)
-        self.up, self.up_bias = matrix(layer.up), vector(layer.up_bias)
-        self.down, self.down_bias = matrix(layer.down), vector(layer.down_bias)
+        self.attention_norm = vector(layer.attention_norm)
+        self.attention_norm_bias = optional(layer.attention_norm_bias)
+        self.qkv, self.qkv_bias = matrix(layer.qkv), optional(layer.qkv_bias)
+        self.out, self.out_bias = matrix(layer.out), optional(layer.out_bias)
+        self.mlp_norm, self.mlp_norm_bias = vector(layer.mlp_norm), optional(layer.mlp_norm_bias)
+        self.up, self.up_bias = matrix(layer.up), optional(layer.up_bias)
+        self.down, self.down_bias = matrix(layer.down), optional(layer.down_bias)
 
 
 def rotary_angles(spec: DecoderSpec, max_length: int) -> tuple[Tensor | None, Tensor | None]:

@@ -47,7 +47,7 @@ def load_kernels(cache_dir: Path) -> bool:
     try:
         if not library.is_file():
             _build(compiler, library)
-        torch.ops.load_library(library)
+        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or str(error)
         log.warning("the CPU kernels could not be built, the backend runs in plain torch, slower: %s", detail[-2000:])

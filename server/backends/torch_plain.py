@@ -1,5 +1,7 @@
 """The operators of a decoder in plain torch, for devices without Kelvin's kernels; same names, same arguments."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -37,7 +39,7 @@ def activate(x: Tensor, name: str, gated: bool) -> Tensor:
     return y if up is None else y * up
 
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
