@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from server.api import distribution, docs_page, generate, health, tokens
+from server.api.documented import restore_nulls
 from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
 from server.api.served import Phase
@@ -120,8 +122,12 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
     app.state.models = {}
     app.state.phase = Phase.LOADING
     install_failures(app)
-    for room in (generate, distribution, tokens, health, docs_page):
-        app.include_router(room.router)
+    routers = [room.router for room in (generate, distribution, tokens, health, docs_page)]
+    for router in routers:
+        app.include_router(router)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    describe = app.openapi
+    app.openapi = lambda: restore_nulls(describe(), routes)  # type: ignore[method-assign]
     return app
 
 

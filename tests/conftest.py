@@ -1,5 +1,7 @@
 """What several rooms' tests need: an application over fake backends, and a client that is ready."""
 
+import logging
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -16,9 +18,19 @@ def loaded(backend, *, name="fake", queue_limit=16):
     return LoadedModel(name, ByteTokenizer(), engine, backend.framework, backend.device, backend.dtype)
 
 
+@pytest.fixture(autouse=True)
+def restored_logging():
+    """Take back what starting an application does to the root logger."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+
+
 @pytest.fixture
 def settings():
-    return Settings(models=["fake"], max_body_bytes=20_000, max_timeout_s=30.0)
+    return Settings(models=["fake"], max_body_bytes=60_000, max_timeout_s=30.0)
 
 
 @pytest.fixture

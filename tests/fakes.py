@@ -68,7 +68,7 @@ class FakeBackend:
         self,
         *,
         num_slots: int = 4,
-        max_length: int = 64,
+        max_length: int = 256,
         prefill_chunk: int = 8,
         script: Script | None = None,
         gated: bool = False,

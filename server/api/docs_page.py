@@ -90,7 +90,7 @@ def _render_fields(schema: dict[str, Any]) -> str:
 
 
 def _render_field(name: str, field: dict[str, Any], required: bool) -> str:
-    default = "required" if required else json.dumps(field.get("default"))  # OpenAPI leaves out a default of null
+    default = "required" if required else json.dumps(field["default"])
     cells = (f"<code>{escape(name)}</code>", escape(_type(field)), escape(default), escape(_describe(field)))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

@@ -1,7 +1,9 @@
 """What OpenAPI is told of routes that read and write their JSON themselves."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from server.api.failures import failure_body
@@ -93,6 +95,23 @@ def json_body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any
     """
     content = {"application/json": {"schema": schema.model_json_schema(), "example": example}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def restore_nulls(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
+    """Put every null back that FastAPI strips from defaults and examples, and return the document.
+
+    Args:
+        document: made by FastAPI from these routes, and perhaps from others.
+        routes: their own words are put over what is in the document.
+    """
+    for route in routes:
+        [method] = route.methods
+        operation = document["paths"][route.path][method.lower()]
+        operation.update(route.openapi_extra or {})
+        for status, response in route.responses.items():
+            for media_type, content in response["content"].items():
+                operation["responses"][str(status)]["content"][media_type]["example"] = content["example"]
+    return document
 
 
 def _failure(status: int, description: str, message: str, code: str, param: str | None) -> dict[str, Any]:

@@ -368,12 +368,12 @@ def test_what_cannot_run_is_refused_before_it_is_queued(prompt, max_tokens, erro
             engine.submit(prompt, params_of(max_tokens))
         assert refused.value.param == param
 
-    with running(FakeBackend()) as engine:
+    with running(FakeBackend(max_length=64)) as engine:
         asyncio.run(scenario(engine))
 
 
 def test_prompt_and_tokens_may_fill_a_slot_to_its_last_position():
-    with running(FakeBackend()) as engine:
+    with running(FakeBackend(max_length=64)) as engine:
         [[(tokens, reason)]] = generate(engine, ([0] * 32, params_of(32), 1))
     assert (len(tokens), reason) == (32, "length")
 

@@ -87,7 +87,9 @@ def test_a_text_that_keeps_its_stop_is_never_held_back(text, stops):
             break
 
 
-@given(texts, stop_texts, st.lists(st.integers(0, 5), max_size=20), st.booleans(), st.sampled_from(["length", "cancelled"]))
+@given(
+    texts, stop_texts, st.lists(st.integers(0, 5), max_size=20), st.booleans(), st.sampled_from(["length", "cancelled"])
+)
 def test_the_deltas_joined_are_the_whole_text_cut(text, stops, sizes, include_stop, reason):
     token_ids = tuple(text.encode())
     events = events_of(token_ids, sizes, reason)

@@ -291,7 +291,12 @@ def test_what_is_not_supported_yet_is_refused_and_never_ignored(client, field, n
 
 @pytest.mark.parametrize(
     ("field", "nearest"),
-    [("temprature", "temperature"), ("max_token", "max_tokens"), ("top_P", "top_p"), ("repetition_penality", "repetition_penalty")],
+    [
+        ("temprature", "temperature"),
+        ("max_token", "max_tokens"),
+        ("top_P", "top_p"),
+        ("repetition_penality", "repetition_penalty"),
+    ],
 )
 def test_an_unknown_field_is_refused_with_the_nearest_known_name(client, field, nearest):
     error = refused(client, **{field: 1})
