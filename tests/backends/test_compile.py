@@ -1,0 +1,94 @@
+"""The compiled step: ready in the background, equal to the eager one, few programs, and no harm where it fails."""
+
+import pytest
+import torch
+
+from samplers.params import SamplingParams
+from server.backends import torch_compile, torch_kernels
+from server.backends.torch_kernels import load_kernels
+from tests.backends.conftest import fill
+
+PROMPTS = [[5, 6, 7], [9], [8] * 40, [3, 4] * 9, [100, 50, 25]]
+PARAMS = [
+    SamplingParams(temperature=0.0),
+    SamplingParams(temperature=0.7, seed=1),
+    SamplingParams(temperature=1.5, top_p=0.9, seed=2),
+    SamplingParams(top_k=5, min_p=0.05, seed=3),
+    SamplingParams(logit_bias={7: 2.0}, min_tokens=3, seed=4),
+]
+
+
+def texts(backend, count):
+    for slot in range(count):
+        fill(backend, slot, PROMPTS[slot])
+        backend.admit(slot, PROMPTS[slot], PARAMS[slot])
+    return [backend.decode(range(count)).token_ids for _ in range(12)]
+
+
+@pytest.fixture
+def compiled(make_backend, cache_dir):
+    if not load_kernels(cache_dir):
+        pytest.skip("no C++ compiler here")
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    backend = make_backend(compile=True)
+    assert backend._compilation.wait(timeout_s=300)
+    return backend
+
+
+def test_the_compiled_step_draws_what_the_eager_one_draws_and_is_four_programs(compiled, make_backend):
+    eager = make_backend()
+    for count in (1, 2, 3, 5, 4, 1):
+        assert texts(compiled, count) == texts(eager, count)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4
+    assert compiled.admit(0, [5, 6], SamplingParams()) == "bitwise"
+
+
+def test_rows_of_the_compiled_step_do_not_depend_on_each_other(compiled):
+    together = texts(compiled, 5)
+    for slot in range(5):
+        fill(compiled, slot, PROMPTS[slot])
+        compiled.admit(slot, PROMPTS[slot], PARAMS[slot])
+        assert [compiled.decode([slot]).token_ids[0] for _ in range(12)] == [step[slot] for step in together]
+
+
+def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(make_backend, cache_dir, monkeypatch, caplog):
+    if not load_kernels(cache_dir):
+        pytest.skip("no C++ compiler here")
+
+    def fail(self, rows, filters):
+        raise RuntimeError("no room on the disk")
+
+    monkeypatch.setattr(torch_compile.Compilation, "_compile", fail)
+    backend = make_backend(compile=True)
+    assert not backend._compilation.wait(timeout_s=60)
+    assert "it stays eager" in caplog.text
+    assert texts(backend, 3) == texts(make_backend(), 3)
+    assert backend.admit(0, [5, 6], SamplingParams()) == "bitwise"
+
+
+def test_without_a_compiler_the_backend_is_plain_and_says_so_once(make_backend, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(torch_kernels.shutil, "which", lambda name: None)
+    torch_kernels.load_kernels.cache_clear()
+    try:
+        backend = make_backend(compile=True, cache_dir=tmp_path)
+        make_backend(compile=True, cache_dir=tmp_path)
+    finally:
+        torch_kernels.load_kernels.cache_clear()
+    assert caplog.text.count("install g++ and restart") == 1
+    assert backend.admit(0, [5], SamplingParams()) == "noise"
+    assert backend.decode([0]).finite == [True]
+
+
+def test_a_build_that_fails_is_reported_with_the_compilers_words(tmp_path, monkeypatch, caplog):
+    broken = tmp_path / "sources"
+    broken.mkdir()
+    (broken / "broken.cpp").write_text("this is no C++;")
+    monkeypatch.setattr(torch_kernels, "_SOURCES", broken)
+    torch_kernels.load_kernels.cache_clear()
+    try:
+        assert not torch_kernels.load_kernels(tmp_path / "cache")
+    finally:
+        torch_kernels.load_kernels.cache_clear()
+    assert "error" in caplog.text
+    assert not list((tmp_path / "cache" / "kernels").iterdir())

@@ -1,0 +1,89 @@
+"""Batch invariance, bit for bit: a row's logits depend on nothing but its own sequence.
+
+Compared as bits over rows, slots, arrival orders, chunkings and neighbours, in both types, with the kernels.
+"""
+
+import random
+
+import pytest
+
+from samplers.params import SamplingParams
+from server.backends.base import PromptPiece
+from server.backends.torch_kernels import load_kernels
+from tests.backends.conftest import VOCAB_SIZE, fill
+
+PARAMS = SamplingParams(temperature=0.9, top_p=0.9, seed=5)
+
+
+@pytest.fixture(autouse=True)
+def _kernels(cache_dir):
+    if not load_kernels(cache_dir):
+        pytest.skip("no C++ compiler here: only the kernels promise bits")
+
+
+def tokens(count, seed):
+    return random.Random(seed).choices(range(3, VOCAB_SIZE), k=count)
+
+
+def continuation(backend, slot, prompt, *, chunk=10_000, neighbours=(), steps=10):
+    """Prefill, decode beside neighbours, and return the tokens and the last logits."""
+    fill(backend, slot, prompt, chunk)
+    backend.admit(slot, prompt, PARAMS)
+    rows = [*neighbours, slot]
+    random.Random(len(rows)).shuffle(rows)
+    drawn = [backend.decode(rows).token_ids[rows.index(slot)] for _ in range(steps)]
+    return drawn, backend.logits(slot)
+
+
+@pytest.fixture(params=["float32", "bfloat16"])
+def backend(request, make_backend):
+    return make_backend(dtype=request.param, num_slots=24, max_length=320)
+
+
+@pytest.mark.parametrize("length", [1, 7, 33, 150])
+def test_chunks_slots_and_neighbours_move_no_bit(backend, length):
+    prompt = tokens(length, seed=length)
+    alone = continuation(backend, 0, prompt)
+    for slot, chunk in ((0, 1), (5, 3), (23, 16), (11, 64)):
+        assert continuation(backend, slot, prompt, chunk=chunk) == alone
+    others = [slot for slot in range(24) if slot != 9]
+    for slot in others:
+        neighbour = tokens(3 + 5 * slot, seed=100 + slot)
+        fill(backend, slot, neighbour)
+        backend.admit(slot, neighbour, SamplingParams(temperature=2.0, seed=slot, top_k=slot))
+    for count in (1, 2, 3, 7, 8, 12, 15, 23):
+        assert continuation(backend, 9, prompt, neighbours=others[:count]) == alone
+
+
+def test_a_prompt_that_shares_its_chunks_with_others_has_the_same_bits(backend):
+    prompt = tokens(40, seed=3)
+    alone = continuation(backend, 0, prompt)
+    fillers = [PromptPiece(slot, tokens(9, seed=slot), 0) for slot in (2, 3)]
+    backend.prefill([fillers[0], PromptPiece(1, prompt[:20], 0), fillers[1]])
+    backend.prefill([PromptPiece(1, prompt[20:-1], 20), *fillers])
+    backend.admit(1, prompt, PARAMS)
+    drawn = [backend.decode([1]).token_ids[0] for _ in range(10)]
+    assert (drawn, backend.logits(1)) == alone
+
+
+def test_a_copy_has_the_bits_of_its_source(backend):
+    prompt = tokens(70, seed=8)
+    alone = continuation(backend, 0, prompt)
+    fill(backend, 2, prompt)
+    backend.copy(2, 7, len(prompt) - 1)
+    backend.admit(7, prompt, PARAMS)
+    drawn = [backend.decode([7]).token_ids[0] for _ in range(10)]
+    assert (drawn, backend.logits(7)) == alone
+
+
+def test_the_number_of_threads_moves_no_bit(backend, monkeypatch):
+    import torch
+
+    prompt = tokens(50, seed=1)
+    alone = continuation(backend, 0, prompt)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert continuation(backend, 0, prompt) == alone
+    finally:
+        torch.set_num_threads(before)
