@@ -4,7 +4,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -54,8 +55,7 @@ def load_models(settings: Settings) -> dict[str, LoadedModel]:
             log.info("loading %s", ref.name)
             loaded[ref.name] = load_engine(settings, ref)
     except Exception:
-        for model in loaded.values():
-            model.close()
+        _close(loaded)
         raise
     return loaded
 
@@ -140,29 +140,36 @@ def _lifespan(load: Load, on_failure: OnFailure | None) -> Callable[[FastAPI], A
         threading.Thread(target=_load, args=(app, load, on_failure, loop), name="load", daemon=True).start()
         yield
         app.state.phase = Phase.DRAINING
-        for model in app.state.models.values():
-            await asyncio.to_thread(model.close)
+        await asyncio.to_thread(_close, app.state.models)
 
     return lifespan
 
 
 def _load(app: FastAPI, load: Load, on_failure: OnFailure | None, loop: asyncio.AbstractEventLoop) -> None:
-    with suppress(RuntimeError):  # the loop has closed: the server was stopped meanwhile
-        try:
-            models = load(app.state.settings)
-        except Exception as error:
-            loop.call_soon_threadsafe(_fail, app, error, on_failure)
-        else:
-            loop.call_soon_threadsafe(_serve, app, models)
+    models: dict[str, LoadedModel] = {}
+    try:
+        models = load(app.state.settings)
+    except Exception as error:
+        report = partial(_fail, app, error, on_failure)
+    else:
+        report = partial(_serve, app, models)
+    try:
+        loop.call_soon_threadsafe(report)
+    except RuntimeError:  # the loop has closed: the server was stopped meanwhile
+        _close(models)
 
 
 def _serve(app: FastAPI, models: dict[str, LoadedModel]) -> None:
     if app.state.phase is Phase.DRAINING:
-        for model in models.values():
-            model.close()
+        _close(models)
         return
     app.state.models, app.state.phase = models, Phase.READY
     log.info("ready: %s", ", ".join(models))
+
+
+def _close(models: dict[str, LoadedModel]) -> None:
+    for model in models.values():
+        model.close()
 
 
 def _fail(app: FastAPI, error: Exception, on_failure: OnFailure | None) -> None:

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+from server.api.sampling import resolve_sampling
+from server.api.schemas.generate import GenerateRequest
+
 GENERATE: dict[str, Any] = {
     "prompt": "The lighthouse keeper",
     "max_tokens": 3,
@@ -11,8 +14,9 @@ GENERATE: dict[str, Any] = {
     "seed": 7,
     "logprobs": 1,
 }
+_SAMPLING = resolve_sampling(GenerateRequest(**GENERATE), vocab_size=49152, max_timeout_s=600.0)
 GENERATE_ANSWER: dict[str, Any] = {
-    "id": "gen-9d1c64b0a87f4f0c2e5b7a13",
+    "id": "gen-cc67bb2bf6d375cad0310fe2",
     "model": "smollm2",
     "framework": "torch",
     "device": "cpu",
@@ -20,38 +24,38 @@ GENERATE_ANSWER: dict[str, Any] = {
         {
             "index": 0,
             "prompt_index": 0,
-            "text": " was a man",
-            "token_ids": [436, 253, 1048],
+            "text": ", a seasoned",
+            "token_ids": [28, 253, 22553],
             "finish_reason": "length",
             "logprobs": {
-                "token_logprobs": [-1.25, -1.5, -2.75],
+                "token_logprobs": [-1.1422, -1.7095, -1.2841],
                 "top": [
-                    {"ids": [436], "logprobs": [-1.25]},
-                    {"ids": [253], "logprobs": [-1.5]},
-                    {"ids": [1528], "logprobs": [-2.5]},
+                    {"ids": [28], "logprobs": [-1.1422]},
+                    {"ids": [253], "logprobs": [-1.7095]},
+                    {"ids": [22553], "logprobs": [-1.2841]},
                 ],
-                "entropy": [3.5, 4.25, 5.0],
-                "kept": [4, 5, 11],
+                "entropy": [3.9656, 5.1224, 4.0001],
+                "kept": [4, 7, 4],
             },
         }
     ],
-    "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
+    "usage": {"prompt_tokens": 3, "completion_tokens": 3, "total_tokens": 6},
     "sampling": {
         "seed": 7,
         "reproducible": "bitwise",
         "order": "hf",
-        "resolved": {"temperature": 0.8, "top_p": 1.0, "seed": 7},
-        "sources": {"temperature": "request", "top_p": "default", "seed": "request"},
+        "resolved": _SAMPLING.resolved,
+        "sources": _SAMPLING.sources,
     },
-    "timings": {"queue_s": 0.0004, "prefill_s": 0.021, "decode_s": 0.034},
+    "timings": {"queue_s": 0.0002, "prefill_s": 0.0161, "decode_s": 0.0494},
 }
 EVENTS = "".join(
     f"data: {line}\n\n"
     for line in (
         json.dumps(
             {
-                "id": "gen-9d1c64b0a87f4f0c2e5b7a13",
-                "choices": [{"index": 0, "prompt_index": 0, "text": " was", "token_ids": [436], "finish_reason": None}],
+                "id": "gen-cc67bb2bf6d375cad0310fe2",
+                "choices": [{"index": 0, "prompt_index": 0, "text": ",", "token_ids": [28], "finish_reason": None}],
             }
         ),
         json.dumps(GENERATE_ANSWER | {"choices": []}),
@@ -60,16 +64,22 @@ EVENTS = "".join(
 )
 DISTRIBUTION: dict[str, Any] = {"prompt": "The lighthouse keeper", "top": 2}
 DISTRIBUTION_ANSWER: dict[str, Any] = {
-    "tokens": [{"id": 436, "text": " was", "logit": 17.25}, {"id": 28, "text": ",", "logit": 16.5}],
+    "tokens": [{"id": 28, "text": ",", "logit": 12.9267}, {"id": 506, "text": "'s", "logit": 11.9577}],
     "tail": {
-        "count": 4,
-        "logsumexp": 16.75,
-        "histogram": {"edges": [11.0, 13.0, 15.0], "counts": [1, 3]},
+        "count": 49150,
+        "logsumexp": 13.4887,
+        "histogram": {
+            "edges": [round(-19.3654 + 0.95687 * edge, 4) for edge in range(33)],
+            "counts": [
+                3, 5, 9, 20, 41, 75, 139, 238, 370, 762, 1094, 1781, 2572, 3653, 4478, 5493, 5688, 5483, 4766, 3808,
+                2876, 2101, 1446, 1016, 592, 369, 161, 62, 29, 10, 4, 6,
+            ],
+        },
     },
-}
+}  # fmt: skip
 TOKENIZE: dict[str, Any] = {"text": "lighthouse keeper"}
-TOKENIZE_ANSWER: dict[str, Any] = {"tokens": [3429, 6907, 30482], "texts": ["light", "house", " keeper"], "count": 3}
-DETOKENIZE: dict[str, Any] = {"tokens": [3429, 6907, 30482]}
+TOKENIZE_ANSWER: dict[str, Any] = {"tokens": [92, 24638, 40061], "texts": ["l", "ighthouse", " keeper"], "count": 3}
+DETOKENIZE: dict[str, Any] = {"tokens": [92, 24638, 40061]}
 DETOKENIZE_ANSWER: dict[str, Any] = {"text": "lighthouse keeper"}
 READY_ANSWER: dict[str, Any] = {"status": "ready", "models": ["smollm2"]}
 LIVE_ANSWER: dict[str, Any] = {"status": "live"}

@@ -41,6 +41,8 @@ def test_the_highest_logits_come_first_with_their_texts(client, logits):
 def test_among_equals_the_lower_id_comes_first():
     answer = describe_distribution([1.0, 2.0, 1.0, 2.0, 0.0], 4, ByteTokenizer())
     assert [token["id"] for token in answer["tokens"]] == [1, 3, 0, 2]
+    answer = describe_distribution([float(token_id % 2) for token_id in range(256)], 256, ByteTokenizer())
+    assert [token["id"] for token in answer["tokens"]] == [*range(1, 256, 2), *range(0, 256, 2)]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])

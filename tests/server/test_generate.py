@@ -120,16 +120,34 @@ def test_reproducible_is_what_the_backend_says(serve, kinds, expected):
     assert generate(client, prompt=["a", "b"])["sampling"]["reproducible"] == expected
 
 
-def test_a_stop_text_ends_a_sample_across_tokens_and_frees_its_slot(serve):
-    backend = FakeBackend(script=says("one\ntwo\n\nthree" + "." * 40))
-    client = serve(backend)
-    answer = generate(client, stop=["\n\n", "never"], max_tokens=50)
+def test_a_stop_text_ends_a_sample_across_tokens(serve):
+    client = serve(FakeBackend(script=says("one\ntwo\n\nthree")))
+    answer = generate(client, stop=["\n\n", "never"])
     [choice] = answer["choices"]
     assert (choice["text"], choice["finish_reason"]) == ("one\ntwo", "stop")
     assert choice["token_ids"] == [*b"one\ntwo\n\n"]
     assert answer["usage"]["completion_tokens"] == 9
-    assert backend.count("release") == 1
-    assert generate(client, stop=["\n\n"], include_stop=True)["choices"][0]["text"] == "one\ntwo\n\n"
+    assert texts(generate(client, stop=["\n\n"], include_stop=True)) == ["one\ntwo\n\n"]
+
+
+def test_a_stop_text_stops_the_decoding_of_its_sample_alone(serve):
+    backend = FakeBackend(gated=True, script=lambda prompt, params, sample: [*b"a!"] if sample else [*b"ab"])
+    client = serve(backend)
+    answered = threading.Event()
+
+    def decode_slowly():
+        while not answered.wait(0.005):
+            backend.allow()
+
+    thread = threading.Thread(target=decode_slowly)
+    thread.start()
+    answer = generate(client, stop=["!"], n=3, max_tokens=30)
+    answered.set()
+    thread.join()
+    assert texts(answer) == ["a" + "b" * 29, "a", "a"]
+    rows = [len(call[1]) for call in backend.calls if call[0] == "decode"]
+    assert rows[:2] == [3, 3]
+    assert rows[-20:] == [1] * 20
 
 
 def test_stop_tokens_are_tokens_but_no_text_unless_kept(serve):

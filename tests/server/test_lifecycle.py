@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from server.api.schemas.answers import LiveAnswer, ReadyAnswer, VersionAnswer
-from server.api.served import STUCK_S
+from server.api.served import STUCK_S, Phase
 from server.app import create_app, load_models
 from server.errors import ModelError
 from server.settings import Settings
@@ -67,21 +67,23 @@ def test_a_model_that_cannot_be_loaded_is_told_to_whoever_runs_the_server(settin
     assert failures == [error]
 
 
-def test_a_server_stopped_while_it_loads_does_not_wait_and_closes_what_arrives_late(settings):
-    may_finish = threading.Event()
-    backend = FakeBackend()
-    models = []
+@pytest.mark.parametrize("loop_has_closed", [True, False])
+def test_a_server_stopped_while_it_loads_does_not_wait_and_closes_what_arrives_late(settings, loop_has_closed):
+    may_finish, backend = threading.Event(), FakeBackend()
 
     def load(settings):
         assert may_finish.wait(10)
-        models.append(loaded(backend))
-        return {"fake": models[0]}
+        return {"fake": loaded(backend)}
 
-    with TestClient(create_app(settings, load=load)):
-        pass
+    app = create_app(settings, load=load)
+    with TestClient(app):
+        if not loop_has_closed:
+            app.state.phase = Phase.DRAINING
+            may_finish.set()
+            wait_until(lambda: backend.closed)
     may_finish.set()
-    wait_until(lambda: models)
-    models[0].close()
+    wait_until(lambda: backend.closed)
+    assert app.state.models == {}
 
 
 def test_a_dead_engine_is_neither_ready_nor_alive(serve):
@@ -113,7 +115,7 @@ def test_an_engine_whose_step_hangs_is_neither_ready_nor_alive(serve):
 
 def test_a_server_that_stops_says_so(serve):
     client = serve(FakeBackend())
-    client.app.state.phase = type(client.app.state.phase).DRAINING
+    client.app.state.phase = Phase.DRAINING
     require_unavailable(client.get("/health/ready"), "stopping")
     require_unavailable(client.post("/generate", json={"prompt": "a"}), "stopping")
     assert client.get("/health/live").status_code == 200

@@ -1,5 +1,6 @@
 """POST /generate as server-sent events: the same answer in pieces, and failures that a client can tell apart."""
 
+import asyncio
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from server.api.event_stream import EventStream
 from tests.fakes import EOS, FakeBackend, says, wait_until
 
 
@@ -129,6 +131,38 @@ def test_a_failure_after_the_first_token_is_an_event_and_no_done(serve, failure)
     assert error["request_id"] == response.headers["x-request-id"]
     assert "disk" not in response.text
     wait_until(lambda: client.app.state.models["fake"].engine.num_running == 0)
+
+
+def test_a_client_that_neither_reads_nor_stays_has_its_events_closed():
+    closed = []
+
+    async def events():
+        try:
+            while True:
+                yield "data: x\n\n"
+        finally:
+            closed.append(True)
+
+    async def scenario():
+        unread = asyncio.Event()
+
+        async def send(message):
+            if message.get("body"):
+                unread.set()
+                await asyncio.Event().wait()
+
+        async def receive():
+            await unread.wait()
+            return {"type": "http.disconnect"}
+
+        scope = {"state": {"facts": {}}}
+        begun = events()
+        response = EventStream(begun, await anext(begun))
+        await response(scope, receive, send)
+        assert closed == [True]
+        assert scope["state"]["facts"] == {"error": "client_disconnected"}
+
+    asyncio.run(scenario())
 
 
 def test_a_sample_may_end_with_its_first_token(serve):
