@@ -129,3 +129,11 @@ def test_a_body_in_chunks_is_refused_as_soon_as_it_is_too_large(server, settings
         for _ in range(settings.max_body_bytes // 0x1000 + 1):
             connection.sendall(b"1000\r\n" + b" " * 0x1000 + b"\r\n")
         assert read_until(connection, b"request_id").startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_does_not_arrive_is_given_up(server, monkeypatch):
+    monkeypatch.setattr("server.api.body.BODY_TIMEOUT_S", 0.1)
+    with server.sending(head("/generate", "Content-Length: 100") + b"{") as connection:
+        answer = read_until(connection, b"request_id")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"request_timeout" in answer
