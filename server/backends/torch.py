@@ -68,7 +68,7 @@ class TorchBackend:
         if threads:
             torch.set_num_threads(threads)
         self._device = _pick_device(device)
-        self._dtype = _pick_dtype(dtype, self._device)
+        self._dtype = pick_dtype(dtype, self._device)
         self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
         self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
         self.num_slots, self.max_length = num_slots, min(max_length, spec.context_length)
@@ -156,6 +156,10 @@ class TorchBackend:
                 for cache in (*self._keys, *self._values):
                     cache[slot] = 0
 
+    def wait_until_compiled(self, timeout_s: float | None = None) -> bool:
+        """Wait for the compiled step, and say whether it has taken over; for benchmarks and tests."""
+        return self._compilation is not None and self._compilation.wait(timeout_s)
+
     def close(self) -> None:
         """Stop background work and free the device's memory."""
         if self._compilation is not None:
@@ -237,7 +241,8 @@ def _pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _pick_dtype(dtype: str, device: torch.device) -> Any:
+def pick_dtype(dtype: str, device: torch.device) -> Any:
+    """Return torch's type for a name; `auto` is bfloat16 where the device multiplies it fast, else float32."""
     if dtype != "auto":
         return getattr(torch, dtype)
     capabilities = torch.cpu.get_capabilities()

@@ -32,7 +32,7 @@ def compiled(make_backend, cache_dir):
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     backend = make_backend(compile=True)
-    assert backend._compilation.wait(timeout_s=300)
+    assert backend.wait_until_compiled(timeout_s=300)
     return backend
 
 
@@ -61,7 +61,7 @@ def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(make_backend, ca
 
     monkeypatch.setattr(torch_compile.Compilation, "_compile", fail)
     backend = make_backend(compile=True)
-    assert not backend._compilation.wait(timeout_s=60)
+    assert not backend.wait_until_compiled(timeout_s=60)
     assert "it stays eager" in caplog.text
     assert texts(backend, 3) == texts(make_backend(), 3)
     assert backend.admit(0, [5, 6], SamplingParams()) == "bitwise"

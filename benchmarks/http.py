@@ -1,0 +1,164 @@
+"""Time the server over HTTP: throughput and latency at several numbers of clients.
+
+    python benchmarks/http.py [--clients 1 8 32] [--url http://host:port]
+
+Starts a server of its own unless a URL is given, waits until its compiled step has taken over, and streams: 64 tokens
+out, prompts of 14 to 175 tokens that share no beginning, temperature 0.8, top-p 0.95, a seed a request. Each client
+sends its next request when the last has ended. Prints a table and writes `benchmarks/results/http.json`; server and
+clients share the machine, so run it on a quiet one.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+NEW_TOKENS = 64
+REQUESTS_PER_CLIENT = {1: 8, 8: 4}
+WORDS = ["time", "way", "year", "work", "water", "house", "light", "sound", "stone", "river", "night", "story", "road"]
+RESULTS = Path(__file__).parent / "results" / "http.json"
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    server, url = (None, arguments.url) if arguments.url else start_server(arguments.model)
+    try:
+        ready_s = wait_until_settled(url)
+        rows = [asyncio.run(measure(url, clients)) for clients in arguments.clients]
+    finally:
+        if server is not None:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+    report = {"model": arguments.model, "ready_s": ready_s, "clients": rows}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    show(report)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--url", help="of a server that runs already")
+    return parser.parse_args()
+
+
+def start_server(model):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "server", "serve", "--model", model, "--port", str(port), "--log-level", "error"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(command, env=environment), f"http://127.0.0.1:{port}"
+
+
+def wait_until_settled(url) -> float:
+    """Wait for readiness, then for the compiled step; return the seconds until ready."""
+    start = time.monotonic()
+    while not answers(url):
+        if time.monotonic() - start > 300:
+            raise SystemExit(f"no server became ready at {url}")
+        time.sleep(0.1)
+    ready_s = time.monotonic() - start
+    while asyncio.run(stream(url, "warm up", 0, 4))["reproducible"] != "bitwise":
+        if time.monotonic() - start > 300:
+            raise SystemExit("the compiled step did not take over within 300 s")
+        time.sleep(1)
+    return round(ready_s, 1)
+
+
+def answers(url) -> bool:
+    try:
+        asyncio.run(stream(url, "hello", 0, 1))
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+async def measure(url, clients) -> dict:
+    per_client = REQUESTS_PER_CLIENT.get(clients, 3)
+    await asyncio.gather(*(stream(url, prompt(-1, client), client, 8) for client in range(clients)))
+
+    async def client(index):
+        return [await stream(url, prompt(index, i), 1000 * index + i, NEW_TOKENS) for i in range(per_client)]
+
+    start = time.perf_counter()
+    answers = [answer for each in await asyncio.gather(*map(client, range(clients))) for answer in each]
+    seconds = time.perf_counter() - start
+    gaps = [gap for answer in answers for gap in answer["gaps"]]
+    firsts = [answer["first_s"] for answer in answers]
+    return {
+        "clients": clients,
+        "requests": len(answers),
+        "tokens_per_s": round(sum(answer["tokens"] for answer in answers) / seconds, 1),
+        "first_token_ms": percentiles(firsts),
+        "inter_token_ms": percentiles(gaps),
+    }
+
+
+def prompt(client, index) -> str:
+    choose = random.Random(f"{client}/{index}")
+    return f"{client} {index} " + " ".join(choose.choices(WORDS, k=choose.randint(10, 170)))
+
+
+async def stream(url, text, seed, max_tokens) -> dict:
+    """Send one streamed request over a connection of its own and time its events."""
+    address = urlsplit(url)
+    body = {"prompt": text, "max_tokens": max_tokens, "seed": seed, "temperature": 0.8, "top_p": 0.95}
+    content = json.dumps(body | {"ignore_eos": True, "stream": True}).encode()
+    head = f"POST /generate HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
+    start = time.perf_counter()
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(f"{head}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode() + content)
+    status = await reader.readline()
+    if b" 200 " not in status:
+        writer.close()
+        raise RuntimeError(status.decode())
+    times, last = [], {}
+    async for line in reader:
+        if line.startswith(b"data: {"):
+            event = json.loads(line[6:])
+            if "error" in event:
+                raise RuntimeError(event["error"]["message"])
+            times += [time.perf_counter()] * sum(len(choice["token_ids"]) for choice in event.get("choices", []))
+            last = event
+    writer.close()
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    return {
+        "tokens": len(times),
+        "first_s": times[0] - start,
+        "gaps": gaps,
+        "reproducible": last["sampling"]["reproducible"],
+    }
+
+
+def percentiles(seconds) -> dict:
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return {"p50": round(cuts[49] * 1e3, 1), "p99": round(cuts[98] * 1e3, 1)}
+
+
+def show(report) -> None:
+    columns = ("clients", "requests", "tokens/s", "first token p50 / p99 ms", "between tokens p50 / p99 ms")
+    table = Table(*columns, title=f"{report['model']}, ready after {report['ready_s']} s")
+    for row in report["clients"]:
+        first, gap = row["first_token_ms"], row["inter_token_ms"]
+        latencies = (f"{first['p50']} / {first['p99']}", f"{gap['p50']} / {gap['p99']}")
+        table.add_row(str(row["clients"]), str(row["requests"]), str(row["tokens_per_s"]), *latencies)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
