@@ -1,14 +1,15 @@
 """SamplingParams: what one request asks of the sampler, validated once, for every way into the server."""
 
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 MAX_LOGIT_BIAS = 100.0
 MAX_STOP_TOKEN_IDS = 32
 MAX_TOP_LOGPROBS = 20
+MAX_INT32 = 2**31 - 1
 LogprobsMode = Literal["raw", "tempered", "processed"]
 
 
@@ -58,7 +59,7 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         _require_float("temperature", self.temperature, low=0.0)
-        _require_int("top_k", self.top_k, low=0, high=2**31 - 1)
+        _require_int("top_k", self.top_k, low=0, high=MAX_INT32)
         _require_float("top_p", self.top_p, low=0.0, high=1.0)
         if self.top_p == 0.0:
             raise SamplingParamsError("top_p", "top_p must be above 0; for the most probable token use temperature 0")
@@ -67,19 +68,25 @@ class SamplingParams:
         _require_int("min_tokens", self.min_tokens, low=0)
         if self.min_tokens > self.max_tokens:
             raise SamplingParamsError(
-                "min_tokens", f"min_tokens is {self.min_tokens}, above max_tokens, which is {self.max_tokens}"
+                "min_tokens", f"min_tokens is {_shown(self.min_tokens)}, above max_tokens, which is {self.max_tokens}"
             )
         _require_int("seed", self.seed, low=0, high=2**63 - 1)
         if self.logprobs is not None:
             _require_int("logprobs", self.logprobs, low=0, high=MAX_TOP_LOGPROBS)
         if self.logprobs_mode not in ("raw", "tempered", "processed"):
             raise SamplingParamsError("logprobs_mode", "logprobs_mode must be 'raw', 'tempered' or 'processed'")
+        _require_type("ignore_eos", self.ignore_eos, bool, "true or false")
+        _require_type("stop_token_ids", self.stop_token_ids, tuple, "a tuple of token ids")
         if len(self.stop_token_ids) > MAX_STOP_TOKEN_IDS:
-            raise SamplingParamsError("stop_token_ids", f"stop_token_ids may hold at most {MAX_STOP_TOKEN_IDS} ids")
+            raise SamplingParamsError(
+                "stop_token_ids",
+                f"stop_token_ids may hold at most {MAX_STOP_TOKEN_IDS} ids; it holds {len(self.stop_token_ids)}",
+            )
         for token_id in self.stop_token_ids:
-            _require_int("stop_token_ids", token_id, low=0)
+            _require_int("stop_token_ids", token_id, low=0, high=MAX_INT32)
+        _require_type("logit_bias", self.logit_bias, Mapping, "a mapping of token ids to numbers")
         for token_id, bias in self.logit_bias.items():
-            _require_int("logit_bias", token_id, low=0)
+            _require_int("logit_bias", token_id, low=0, high=MAX_INT32)
             _require_float("logit_bias", bias, low=-MAX_LOGIT_BIAS, high=MAX_LOGIT_BIAS)
         object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
 
@@ -114,17 +121,29 @@ class SamplingParams:
                 )
 
 
-def _require_float(param: str, value: float, *, low: float, high: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise SamplingParamsError(param, f"{param} must be a number")
-    if not math.isfinite(value) or not low <= value <= high:
-        limit = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise SamplingParamsError(param, f"{param} must be a finite number {limit}; it is {value}")
+def _require_float(param: str, value: Any, *, low: float, high: float = sys.float_info.max) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:  # NaN is within no bounds
+        limit = f"at least {low:g}" if high == sys.float_info.max else f"from {low:g} to {high:g}"
+        raise SamplingParamsError(param, f"{param} must be a finite number {limit}; it is {_shown(value)}")
 
 
-def _require_int(param: str, value: int, *, low: int, high: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SamplingParamsError(param, f"{param} must be an integer")
-    if value < low or (high is not None and value > high):
+def _require_int(param: str, value: Any, *, low: int, high: int | None = None) -> None:
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not is_integer or value < low or (high is not None and value > high):
         limit = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise SamplingParamsError(param, f"{param} must be an integer {limit}; it is {value}")
+        raise SamplingParamsError(param, f"{param} must be an integer {limit}; it is {_shown(value)}")
+
+
+def _require_type(param: str, value: Any, kind: type, meaning: str) -> None:
+    if not isinstance(value, kind):
+        raise SamplingParamsError(param, f"{param} must be {meaning}; it is {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """Write a short value as it is, and of anything that may be long only what it is."""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "beyond 64 bits"
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    return f"a value of type {type(value).__name__}"
