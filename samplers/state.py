@@ -87,7 +87,7 @@ def state_row(
         A state without the leading axis.
     """
     key0, key1 = row_key(params.seed, prompt_ids, sample_index)
-    stop_ids = sorted(params.stop_ids(eos_token_ids)) or [0]
+    stop_ids = sorted(params.stop_ids(eos_token_ids))
     bias = np.zeros(like.bias.shape[-1], np.float32)
     for token_id, value in params.logit_bias.items():
         bias[token_id] = value
@@ -100,7 +100,7 @@ def state_row(
         key0=np.int32(key0),
         key1=np.int32(key1),
         step=np.int32(0),
-        min_tokens=np.int32(params.min_tokens),
-        stop_ids=np.resize(np.array(stop_ids, np.int32), like.stop_ids.shape[-1]),
+        min_tokens=np.int32(params.min_tokens if stop_ids else 0),  # else it would ban the padding, token 0
+        stop_ids=np.resize(np.array(stop_ids or [0], np.int32), like.stop_ids.shape[-1]),
         bias=bias,
     )
