@@ -9,6 +9,7 @@ Array = Any
 
 float32, int32 = torch.float32, torch.int32
 _INFINITY_BITS = 0x7F800000
+_BLOCK = 1024
 _cpu_quantile: Callable[[Array, Array | None, Array], Array] | None = None
 
 
@@ -53,8 +54,11 @@ def max(x: Array) -> Array:
 
 
 def sum(x: Array) -> Array:
-    """Return each row's sum, [..., 1]."""
-    return torch.sum(x, dim=-1, keepdim=True, dtype=x.dtype)
+    """Return each row's sum, [..., 1], the same bits whatever other rows there are."""
+    # Torch splits one long row among threads, where it gives several rows a thread each: blocks are too short to split.
+    missing = -x.shape[-1] % _BLOCK
+    blocks = (torch.nn.functional.pad(x, (0, missing)) if missing else x).unflatten(-1, (-1, _BLOCK))
+    return torch.sum(torch.sum(blocks, dim=-1, dtype=x.dtype), dim=-1, keepdim=True, dtype=x.dtype)
 
 
 def argmax(x: Array) -> Array:
