@@ -32,6 +32,7 @@ class TokenLogprobs:
     kept: int
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # inf is far away, and NaN marks a row that failed
 def token_logprobs(logits: Array, row: SamplingState, token_id: int, top: int, mode: LogprobsMode) -> TokenLogprobs:
     """Describe the draw of one token.
 
@@ -45,25 +46,27 @@ def token_logprobs(logits: Array, row: SamplingState, token_id: int, top: int, m
     """
     processed = tempered_distance(process(logits[None], row), row.temperature)
     drawn_from = truncate(processed, row)
+    # Another framework's sums may round to a wider bound: what was drawn was kept, and so was all that lies as near.
+    drawn_from = np.where(processed <= processed[:, token_id, None], processed, drawn_from)
     if row.temperature[0] == 0.0:
         only = np.arange(logits.shape[0]) == token_id
         processed = drawn_from = np.where(only, np.float32(0.0), np.float32(np.inf))[None]
     distance = {"raw": logits.max() - logits, "tempered": processed[0], "processed": drawn_from[0]}[mode]
-    logprobs = _log_softmax(-distance)
+    logprobs = _log_softmax(distance)
     best = _highest(logprobs, top)
     possible = logprobs[np.isfinite(logprobs)]
     return TokenLogprobs(
         logprob=float(logprobs[token_id]),
         top_ids=tuple(int(i) for i in best),
         top_logprobs=tuple(float(logprobs[i]) for i in best),
-        entropy=float(-(np.exp(possible) * possible).sum()),
+        entropy=float(0.0 - (np.exp(possible) * possible).sum()),
         kept=int(np.isfinite(drawn_from).sum()),
     )
 
 
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits.astype(np.float64)
-    return shifted - np.log(np.exp(shifted).sum())  # the greatest is 0 already
+def _log_softmax(distance: Array) -> Array:
+    distance = distance.astype(np.float64)
+    return 0.0 - (distance + np.log(np.exp(-distance).sum()))  # subtracted from 0, certainty is 0.0 and not -0.0
 
 
 def _highest(logprobs: Array, count: int) -> Array:
