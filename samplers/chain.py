@@ -26,7 +26,7 @@ class Sampled:
     finite: Array
 
 
-def sample(logits: Array, state: SamplingState, *, filters: bool = True) -> Sampled:
+def sample(logits: Array, state: SamplingState, *, processes: bool = True, truncates: bool = True) -> Sampled:
     """Draw one token for every row.
 
     In this order: 1. logit_bias; 2. min_tokens; 3. temperature; 4. top_k; 5. top_p; 6. min_p; 7. the draw: the arg max
@@ -36,13 +36,15 @@ def sample(logits: Array, state: SamplingState, *, filters: bool = True) -> Samp
     Args:
         logits: float32 [rows, vocab].
         state: the parameters of these rows.
-        filters: False leaves out steps 1, 2, 4, 5 and 6, for batches in which every row has their identities.
+        processes: False leaves out steps 1 and 2, for batches in which every row has their identities.
+        truncates: False leaves out steps 4 to 6, likewise.
     """
     xp = namespace(logits)
-    if filters:
-        distance = truncate(tempered_distance(process(logits, state), state.temperature), state)
-    else:
-        distance = tempered_distance(logits, state.temperature)
+    if processes:
+        logits = process(logits, state)
+    distance = tempered_distance(logits, state.temperature)
+    if truncates:
+        distance = truncate(distance, state)
     finite = xp.isfinite(xp.max(-distance))[:, 0]
     noise = gumbel_noise(state.key0, state.key1, state.step, logits.shape[-1])
     noise = xp.where((state.temperature > 0.0)[:, None], noise, 0.0)

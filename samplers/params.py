@@ -91,10 +91,14 @@ class SamplingParams:
         object.__setattr__(self, "logit_bias", MappingProxyType(dict(self.logit_bias)))
 
     @property
-    def filters(self) -> bool:
-        """Say whether anything but temperature shapes the distribution that is drawn from."""
-        truncates = self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
-        return truncates or bool(self.logit_bias) or self.min_tokens > 0
+    def processes(self) -> bool:
+        """Say whether the logits are changed before temperature."""
+        return bool(self.logit_bias) or self.min_tokens > 0
+
+    @property
+    def truncates(self) -> bool:
+        """Say whether tokens are cut off after temperature."""
+        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
 
     def stop_ids(self, eos_token_ids: Iterable[int]) -> frozenset[int]:
         """Collect the ids that end a sequence.

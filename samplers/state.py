@@ -41,9 +41,15 @@ class SamplingState:
     stop_ids: Array
     bias: Array
 
-    def take(self, rows: Array) -> "SamplingState":
-        """Pick rows, in the order given; `rows` is an integer array of the same framework that may repeat."""
-        return SamplingState(*(getattr(self, field.name)[rows] for field in fields(self)))
+    def take(self, rows: Array, *, bias: bool = True) -> "SamplingState":
+        """Pick rows.
+
+        Args:
+            rows: their indices in the order wanted, an integer array of the same framework; or a slice.
+            bias: False leaves out the one wide array, for steps that do not process: it has no columns then.
+        """
+        narrow = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "bias"}
+        return SamplingState(bias=self.bias[rows] if bias else self.bias[:0, :0], **narrow)
 
 
 def neutral_state(num_slots: int, vocab_size: int, num_eos: int) -> SamplingState:

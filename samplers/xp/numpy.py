@@ -1,6 +1,6 @@
 """The primitives on NumPy arrays: the reference for what each of them means."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,11 @@ def scatter(x: Array, indices: Array, values: Array) -> Array:
     out = x.copy()
     np.put_along_axis(out, indices.astype(np.int64), values, axis=-1)
     return out
+
+
+def gumbel_kernel(key: Array) -> Callable[..., Array] | None:
+    """Return a kernel that computes `gumbel_noise` for arrays like this one, or None where there is none."""
+    return None
 
 
 def weighted_quantile(x: Array, weights: Array | None, target: Array) -> Array:

@@ -10,7 +10,8 @@ Array = Any
 float32, int32 = torch.float32, torch.int32
 _INFINITY_BITS = 0x7F800000
 _BLOCK = 1024
-_cpu_quantile: Callable[[Array, Array | None, Array], Array] | None = None
+_cpu_gumbel: Callable[..., Array] | None = None
+_cpu_quantile: Callable[..., Array] | None = None
 
 
 def abs(x: Array) -> Array:
@@ -96,14 +97,20 @@ def scatter(x: Array, indices: Array, values: Array) -> Array:
     return torch.scatter(x, -1, indices.to(torch.int64), values)
 
 
-def use_quantile_kernel(kernel: Callable[[Array, Array | None, Array], Array]) -> None:
-    """Let a kernel compute `weighted_quantile` of CPU tensors from now on; it must give the same bounds.
+def use_kernels(gumbel_noise: Callable[..., Array], weighted_quantile: Callable[..., Array]) -> None:
+    """Let kernels compute these functions of CPU tensors from now on.
 
     Args:
-        kernel: takes and returns what `weighted_quantile` does.
+        gumbel_noise: as `samplers.noise.gumbel_noise`, from the same words.
+        weighted_quantile: as `weighted_quantile` below, the same bounds.
     """
-    global _cpu_quantile
-    _cpu_quantile = kernel
+    global _cpu_gumbel, _cpu_quantile
+    _cpu_gumbel, _cpu_quantile = gumbel_noise, weighted_quantile
+
+
+def gumbel_kernel(key: Array) -> Callable[..., Array] | None:
+    """Return a kernel that computes `gumbel_noise` for arrays like this one, or None where there is none."""
+    return _cpu_gumbel if key.device.type == "cpu" else None
 
 
 def weighted_quantile(x: Array, weights: Array | None, target: Array) -> Array:

@@ -1,7 +1,7 @@
 """TorchBackend: a decoder's weights, its KV slots, and its decode-and-sample step in torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,7 +85,9 @@ class TorchBackend:
         shape = (num_slots + SCRATCH_SLOTS, spec.num_kv_heads, self.max_length, spec.head_dim)
         self._keys = [torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(spec.num_layers)]
         self._values = [torch.zeros_like(keys) for keys in self._keys]
-        self._slots = self._neutral_slots()
+        self._state = self._neutral_state()
+        self._last_token = torch.zeros(num_slots, dtype=torch.int64, device=self._device)
+        self._position = torch.zeros(num_slots, dtype=torch.int64, device=self._device)
         self._params: dict[int, SamplingParams] = {}
         self._poisoned: set[int] = set()
         self._compilation: Compilation | None = None
@@ -115,27 +117,34 @@ class TorchBackend:
             prompt_ids=prompt_ids,
             sample_index=sample_index,
             eos_token_ids=self.eos_token_ids,
-            like=self._slots.sampling,
+            like=self._state,
         )
         with torch.no_grad():
             for field in fields(SamplingState):
-                getattr(self._slots.sampling, field.name)[slot] = torch.as_tensor(getattr(row, field.name))
-            self._slots.last_token[slot] = prompt_ids[-1]
-            self._slots.position[slot] = len(prompt_ids) - 1
+                getattr(self._state, field.name)[slot] = torch.as_tensor(getattr(row, field.name))
+            self._last_token[slot] = prompt_ids[-1]
+            self._position[slot] = len(prompt_ids) - 1
         self._params[slot] = params
         settled = self._compilation is None or self._compilation.settled
         return "bitwise" if self._fused and settled else "noise"
 
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
-        filters = any(self._params[slot].filters for slot in slots)
+        params = [self._params[slot] for slot in slots]
+        processes = any(row.processes for row in params)
+        variant = processes, processes or any(row.truncates for row in params)
         step = self._compilation.step if self._compilation is not None else decode_step
         with torch.no_grad():
             rows = self._indices(slots)
-            token_ids, finite, logits = step(rows, self._slots, self._decoder, self._keys, self._values, filters)
+            state = self._state.take(rows, bias=processes)
+            inputs = self._last_token[rows], rows, self._position[rows], state
+            token_ids, finite, logits = step(*inputs, self._decoder, self._keys, self._values, *variant)
             drawn = Decoded(token_ids.tolist(), finite.tolist(), [None] * len(slots))
             for row, slot in enumerate(slots):
                 drawn.logprobs[row] = self._logprobs(slot, logits[row], drawn.token_ids[row])
+            self._last_token[rows] = token_ids.to(torch.int64)
+            self._position[rows] += 1
+            self._state.step[rows] += 1
         self._poisoned.update(slot for slot, fine in zip(slots, drawn.finite, strict=True) if not fine)
         return drawn
 
@@ -143,8 +152,7 @@ class TorchBackend:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
         with torch.no_grad():
             rows = self._indices([slot])
-            tokens, positions = self._slots.last_token[rows], self._slots.position[rows]
-            x = self._decoder(tokens, rows, positions, self._keys, self._values)
+            x = self._decoder(self._last_token[rows], rows, self._position[rows], self._keys, self._values)
             return self._decoder.logits(x)[0].tolist()
 
     def release(self, slot: int) -> None:
@@ -167,24 +175,26 @@ class TorchBackend:
         self._keys.clear()
         self._values.clear()
 
-    def _example(self, rows: int) -> tuple[Any, ...]:
-        """Make arguments for a trial run of the step: scratch slots of the real cache, and a state of their own."""
-        scratch = range(self.num_slots, self.num_slots + rows)
-        return self._indices(scratch), self._neutral_slots(), self._decoder, self._keys, self._values
+    def _example(self, rows: int, processes: bool, truncates: bool) -> tuple[Any, ...]:
+        """Make arguments for a trial run of the step: it writes to the scratch slots of the cache and nowhere else."""
+        slots = self._indices(range(self.num_slots, self.num_slots + rows))
+        state = self._neutral_state().take(slice(0, rows), bias=processes)
+        inputs = torch.zeros_like(slots), slots, torch.zeros_like(slots)
+        if rows > 1:  # one program for any number of them
+            for array in (*inputs, *(getattr(state, field.name) for field in fields(state))):
+                if len(array) == rows:
+                    torch._dynamo.mark_dynamic(array, 0)
+        return *inputs, state, self._decoder, self._keys, self._values, processes, truncates
 
-    def _neutral_slots(self) -> "Slots":
-        num_slots = self.num_slots + SCRATCH_SLOTS
-        state = neutral_state(num_slots, self.vocab_size, len(self.eos_token_ids))
-        zeros = torch.zeros(num_slots, dtype=torch.int64, device=self._device)
-        arrays = (torch.from_numpy(getattr(state, field.name)).to(self._device) for field in fields(state))
-        return Slots(zeros, zeros.clone(), SamplingState(*arrays))
+    def _neutral_state(self) -> SamplingState:
+        state = neutral_state(max(self.num_slots, SCRATCH_SLOTS), self.vocab_size, len(self.eos_token_ids))
+        return SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(self._device) for f in fields(state)))
 
     def _logprobs(self, slot: int, logits: Tensor, token_id: int) -> TokenLogprobs | None:
         params = self._params[slot]
         if params.logprobs is None:
             return None
-        state = self._slots.sampling.take(slice(slot, slot + 1))
-        state = replace(state, step=state.step - 1)  # the step has moved on since the draw
+        state = self._state.take(slice(slot, slot + 1))
         host = SamplingState(*(getattr(state, field.name).cpu().numpy() for field in fields(state)))
         return token_logprobs(logits.cpu().numpy(), host, token_id, params.logprobs, params.logprobs_mode)
 
@@ -192,44 +202,35 @@ class TorchBackend:
         return torch.tensor(numbers, dtype=torch.int64, device=self._device)
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """What each slot needs for its next step.
-
-    Attributes:
-        last_token: the token to feed, int64 [slots].
-        position: where it goes, int64 [slots].
-        sampling: the sampling parameters.
-    """
-
-    last_token: Tensor
-    position: Tensor
-    sampling: SamplingState
-
-
 def decode_step(
-    rows: Tensor, slots: Slots, decoder: Decoder, keys: list[Tensor], values: list[Tensor], filters: bool
+    token_ids: Tensor,
+    slots: Tensor,
+    positions: Tensor,
+    state: SamplingState,
+    decoder: Decoder,
+    keys: list[Tensor],
+    values: list[Tensor],
+    processes: bool,
+    truncates: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Feed each row's last token, sample its next one, and move its slot on: the unit that is compiled.
+    """Feed each row's last token and sample its next one: the unit that is compiled.
 
     Args:
-        rows: the slots that take part, int64 [rows].
-        slots: the state of all slots; changed.
+        token_ids: int64 [rows].
+        slots: int64 [rows].
+        positions: int64 [rows].
+        state: the sampling parameters of these rows.
         decoder: the model.
-        keys: one cache a layer; changed.
-        values: likewise; changed.
-        filters: whether any row has more than a temperature.
+        keys: one cache a layer; written.
+        values: likewise.
+        processes: whether any row's logits are changed before temperature.
+        truncates: whether any row cuts tokens off.
 
     Returns:
         Token ids int32 [rows], finite bool [rows], raw logits float32 [rows, vocab].
     """
-    positions = slots.position[rows]
-    logits = decoder.logits(decoder(slots.last_token[rows], rows, positions, keys, values))
-    state = slots.sampling.take(rows)
-    sampled = sample(logits, state, filters=filters)
-    slots.last_token[rows] = sampled.token_ids.to(torch.int64)
-    slots.position[rows] = positions + 1
-    slots.sampling.step[rows] = state.step + 1
+    logits = decoder.logits(decoder(token_ids, slots, positions, keys, values))
+    sampled = sample(logits, state, processes=processes, truncates=truncates)
     return sampled.token_ids, sampled.finite, logits
 
 

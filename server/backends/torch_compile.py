@@ -12,20 +12,21 @@ import torch
 
 log = logging.getLogger(__name__)
 
+VARIANTS = ((False, False), (False, True), (True, True))  # processes, truncates: what the rows of a step ask for
 _NICENESS = 10  # compiling gives way to requests
 
 
 class Compilation:
     """A function, eager at first and compiled later.
 
-    Rows are a dynamic dimension, so the whole set is four programs: one row or several, with filters or without. They
+    Rows are a dynamic dimension, so the whole set is six programs: one row or several, in each of three variants. They
     are kept on disk by Inductor's own cache, so that a restart loads them in seconds.
     """
 
     def __init__(
         self,
         step: Callable[..., Any],
-        example: Callable[[int], tuple[Any, ...]],
+        example: Callable[[int, bool, bool], tuple[Any, ...]],
         *,
         cache_dir: Path,
         device: torch.device,
@@ -33,8 +34,9 @@ class Compilation:
         """Start compiling.
 
         Args:
-            step: takes the arguments that `example` makes, then `filters: bool`.
-            example: makes arguments for a number of rows that the step may run on at any time, beside live requests.
+            step: takes the arguments that `example` makes.
+            example: makes arguments, for a number of rows and the two flags of a variant, that the step may run on at
+                any time, beside live requests; it marks the rows as a dynamic dimension.
             cache_dir: where compiled code is kept.
             device: where the step runs.
         """
@@ -76,25 +78,20 @@ class Compilation:
         _give_way()
         started_s = time.monotonic()
         try:
-            for filters in (False, True):
+            for variant in VARIANTS:
                 for rows in (2, 1):
                     if self._closing:
                         return
-                    self._compile(rows, filters)
+                    self._compile(rows, variant)
         except Exception:
             log.exception("the decode step could not be compiled; it stays eager, which is slower but right")
             return
         self._ready = True
         log.info("the decode step is compiled (%.1f s); it takes over now", time.monotonic() - started_s)
 
-    def _compile(self, rows: int, filters: bool) -> None:
-        arguments = self._example(rows)
-        if rows > 1:
-            for argument in arguments:
-                if isinstance(argument, torch.Tensor):
-                    torch._dynamo.mark_dynamic(argument, 0)
+    def _compile(self, rows: int, variant: tuple[bool, bool]) -> None:
         with torch.no_grad():
-            self._compiled(*arguments, filters)
+            self._compiled(*self._example(rows, *variant))
 
 
 def _give_way() -> None:

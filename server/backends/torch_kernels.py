@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch.utils.cpp_extension import include_paths, library_paths
 
-from samplers.xp.torch import use_quantile_kernel
+from samplers.xp.torch import use_kernels
 from server.models.spec import DecoderSpec
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def load_kernels(cache_dir: Path) -> bool:
         log.warning("the CPU kernels could not be built, the backend runs in plain torch, slower: %s", detail[-2000:])
         return False
     _register_shapes()
-    use_quantile_kernel(torch.ops.kelvin.weighted_quantile)
+    use_kernels(torch.ops.kelvin.gumbel_noise, torch.ops.kelvin.weighted_quantile)
     return True
 
 
@@ -110,6 +110,10 @@ def _register_shapes() -> None:
     @torch.library.register_fake("kelvin::activate")
     def activate(x, name, gated):  # type: ignore[no-untyped-def]
         return x.new_empty(x.shape[0], x.shape[1] // 2 if gated else x.shape[1])
+
+    @torch.library.register_fake("kelvin::gumbel_noise")
+    def gumbel_noise(key0, key1, step, vocab_size):  # type: ignore[no-untyped-def]
+        return key0.new_empty(key0.shape[0], vocab_size, dtype=torch.float32)
 
     @torch.library.register_fake("kelvin::weighted_quantile")
     def weighted_quantile(x, weights, target):  # type: ignore[no-untyped-def]

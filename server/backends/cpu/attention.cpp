@@ -44,48 +44,67 @@ Floats sum_each(Floats (&v)[kLanes]) {
   return fold<8>(v[0], v[1]);
 }
 
-// The scores of one query against up to kBlock keys; returns their peak. kWidth: head_dim / kLanes.
-template <int64_t kWidth, typename T>
-float score(const Shape& s, const float* query, const T* keys, int64_t count, float* scores) {
-  Floats q[kWidth], peaks = Floats{} - kInf;
-  for (int64_t d = 0; d < kWidth; ++d) q[d] = load(query + d * kLanes);
+// The scores of kQueries queries against up to kBlock keys, and their peaks. kWidth: head_dim / kLanes.
+template <int64_t kWidth, int64_t kQueries, typename T>
+void score(const Shape& s, const float* query, const T* keys, int64_t count, float (*scores)[kBlock], float* peaks) {
+  Floats highest[kQueries];
+  for (Floats& peak : highest) peak = Floats{} - kInf;
   for (int64_t j = 0; j < count; j += kLanes) {
-    Floats products[kLanes] = {};
-    for (int64_t i = 0; i < std::min(kLanes, count - j); ++i) {
-      const T* key = keys + (j + i) * kWidth * kLanes;
-      for (int64_t d = 0; d < kWidth; ++d) products[i] += q[d] * load(key + d * kLanes);
+    Floats products[kQueries][kLanes] = {};
+    for (int64_t i = 0; i < std::min(kLanes, count - j); ++i)
+      for (int64_t d = 0; d < kWidth; ++d) {
+        const Floats key = load(keys + ((j + i) * kWidth + d) * kLanes);
+        for (int64_t g = 0; g < kQueries; ++g) products[g][i] += load(query + (g * kWidth + d) * kLanes) * key;
+      }
+    for (int64_t g = 0; g < kQueries; ++g) {
+      Floats sums = sum_each(products[g]);
+      if (s.softcap > 0)
+        for (int64_t i = 0; i < kLanes; ++i) sums[i] = std::tanh(sums[i] / s.softcap) * s.softcap;
+      for (int64_t i = count - j; i < kLanes; ++i) sums[i] = -kInf;
+      store(scores[g] + j, sums);
+      highest[g] = (sums > highest[g] || sums != sums) ? sums : highest[g];
     }
-    Floats sums = sum_each(products);
-    if (s.softcap > 0)
-      for (int64_t i = 0; i < kLanes; ++i) sums[i] = std::tanh(sums[i] / s.softcap) * s.softcap;
-    for (int64_t i = count - j; i < kLanes; ++i) sums[i] = -kInf;
-    store(scores + j, sums);
-    peaks = (sums > peaks || sums != sums) ? sums : peaks;
   }
-  float peak = peaks[0];
-  for (int64_t i = 1; i < kLanes; ++i) peak = (peaks[i] > peak || peaks[i] != peaks[i]) ? peaks[i] : peak;
-  return peak;
+  for (int64_t g = 0; g < kQueries; ++g) {
+    peaks[g] = highest[g][0];
+    for (int64_t i = 1; i < kLanes; ++i)
+      peaks[g] = (highest[g][i] > peaks[g] || highest[g][i] != highest[g][i]) ? highest[g][i] : peaks[g];
+  }
 }
 
-template <int64_t kWidth, typename T>
+template <int64_t kWidth, int64_t kQueries, typename T>
 void attend_block(const Shape& s, const float* query, const T* keys, const T* values, int64_t count,
                   Partial* partials) {
-  alignas(64) float scores[kBlock];
-  for (int64_t g = 0; g < s.group; ++g) {
-    const float peak = score<kWidth>(s, query + g * s.head_dim, keys, count, scores);
+  alignas(64) float scores[kQueries][kBlock];
+  float peaks[kQueries];
+  score<kWidth, kQueries>(s, query, keys, count, scores, peaks);
+  for (int64_t g = 0; g < kQueries; ++g) {
     Floats totals{};
     for (int64_t j = 0; j < count; j += kLanes) {
-      const Floats e = exp_negative(load(scores + j) - peak);
-      store(scores + j, e);
+      const Floats e = exp_negative(load(scores[g] + j) - peaks[g]);
+      store(scores[g] + j, e);
       totals += e;
     }
-    partials[g].peak = peak;
+    partials[g].peak = peaks[g];
     partials[g].total = sum(totals);
-    Floats acc[kWidth] = {};
-    for (int64_t j = 0; j < count; ++j)
-      for (int64_t d = 0; d < kWidth; ++d) acc[d] += scores[j] * load(values + (j * kWidth + d) * kLanes);
-    for (int64_t d = 0; d < kWidth; ++d) store(partials[g].out + d * kLanes, acc[d]);
   }
+  Floats acc[kQueries][kWidth] = {};
+  for (int64_t j = 0; j < count; ++j)
+    for (int64_t d = 0; d < kWidth; ++d) {
+      const Floats value = load(values + (j * kWidth + d) * kLanes);
+      for (int64_t g = 0; g < kQueries; ++g) acc[g][d] += scores[g][j] * value;
+    }
+  for (int64_t g = 0; g < kQueries; ++g)
+    for (int64_t d = 0; d < kWidth; ++d) store(partials[g].out + d * kLanes, acc[g][d]);
+}
+
+// The query heads of one KV head, as many at once as accumulators fit the registers: each key is loaded once for all.
+template <int64_t kWidth, int64_t kQueries = std::max<int64_t>(1, std::min<int64_t>(4, 16 / kWidth)), typename T>
+void attend_group(const Shape& s, const float* query, const T* keys, const T* values, int64_t count, int64_t group,
+                  Partial* partials) {
+  for (; group >= kQueries; group -= kQueries, query += kQueries * s.head_dim, partials += kQueries)
+    attend_block<kWidth, kQueries>(s, query, keys, values, count, partials);
+  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, keys, values, count, group, partials);
 }
 
 void merge(const Shape& s, Partial& into, const Partial& next) {
@@ -161,7 +180,7 @@ void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, 
       for (int64_t at = first; at < last; at += kBlock) {
         auto& target = at == first ? into : next;
         const int64_t start = offset + at * s.head_dim, count = std::min(kBlock, last - at);
-        attend_block<kWidth>(s, q.data(), keys + start, values + start, count, target.data());
+        attend_group<kWidth>(s, q.data(), keys + start, values + start, count, s.group, target.data());
         if (at != first)
           for (int64_t g = 0; g < s.group; ++g) merge(s, into[g], next[g]);
       }

@@ -13,6 +13,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "attend(Tensor query, Tensor key, Tensor value, Tensor? cos, Tensor? sin, Tensor(a!) keys, Tensor(b!) values, "
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
+  m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
   m.def("weighted_quantile(Tensor x, Tensor? weights, Tensor target) -> Tensor");
 }
 
@@ -22,5 +23,6 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("normalize", TORCH_BOX(&kelvin::normalize));
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));
+  m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
   m.impl("weighted_quantile", TORCH_BOX(&kelvin::weighted_quantile));
 }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kTile = 2 * kLanes;  // outputs that one pass over the inputs computes
 constexpr int64_t kRows = 12;          // rows at once: 24 accumulators fit the 32 vector registers
+constexpr int64_t kLine = 64;          // bytes of a cache line
 constexpr int64_t kSweep = 96;         // rows that share one sweep over the weights
 
 // How a type multiplies: `kStep` inputs at a time, the packed weights of 16 outputs side by side.
@@ -82,12 +83,15 @@ struct Epilogue {
   }
 };
 
+// While it computes, it asks for the next tile's weights, which the first rows to use them would wait for.
 template <typename T, int64_t kCount, typename E>
 void tile_rows(const T* x, int64_t stride, int64_t in, const T* weights, int64_t row, int64_t column, const E& finish) {
   constexpr int64_t kStep = Arithmetic<T>::kStep;
   Floats acc[kCount][2] = {};
   for (int64_t k = 0; k < in; k += kStep) {
     const T* w = weights + k * kTile;
+    for (int64_t line = 0; line < kStep * kTile; line += kLine / sizeof(T))
+      __builtin_prefetch(w + in * kTile + line, 0, 2);
 #pragma GCC unroll 12
     for (int64_t r = 0; r < kCount; ++r)
 #pragma GCC unroll 2
