@@ -52,7 +52,8 @@ def main() -> None:
 
 
 def run_side(side):
-    command = [sys.executable, __file__, *sys.argv[1:], "--side", side]
+    safe_path = "-P"  # without this folder, whose http.py is not Python's
+    command = [sys.executable, safe_path, __file__, *sys.argv[1:], "--side", side]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()[-1])
 
 

@@ -9,7 +9,7 @@ KelvinError
 ├── ModelError                 a model that cannot be loaded; names the file and what is supported
 └── NumericalError             a row's logits were not finite; that row alone fails
 
-HTTP status codes live in `server/app.py`, in one table.
+HTTP status codes live in `server/api/failures.py`, in one table.
 """
 
 
