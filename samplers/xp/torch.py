@@ -56,10 +56,11 @@ def max(x: Array) -> Array:
 
 def sum(x: Array) -> Array:
     """Return each row's sum, [..., 1], the same bits whatever other rows there are."""
-    # Torch splits one long row among threads, where it gives several rows a thread each: blocks are too short to split.
-    missing = -x.shape[-1] % _BLOCK
-    blocks = (torch.nn.functional.pad(x, (0, missing)) if missing else x).unflatten(-1, (-1, _BLOCK))
-    return torch.sum(torch.sum(blocks, dim=-1, dtype=x.dtype), dim=-1, keepdim=True, dtype=x.dtype)
+    if x.shape[-1] > _BLOCK:  # a long row alone would be split among threads; a block is too short for that
+        missing = -x.shape[-1] % _BLOCK
+        blocks = (torch.nn.functional.pad(x, (0, missing)) if missing else x).unflatten(-1, (-1, _BLOCK))
+        x = torch.sum(blocks, dim=-1, dtype=x.dtype)
+    return torch.sum(x, dim=-1, keepdim=True, dtype=x.dtype)
 
 
 def argmax(x: Array) -> Array:
