@@ -12,6 +12,7 @@ _INFINITY_BITS = 0x7F800000
 _BLOCK = 1024
 _cpu_gumbel: Callable[..., Array] | None = None
 _cpu_quantile: Callable[..., Array] | None = None
+_cpu_sum: Callable[..., Array] | None = None
 
 
 def abs(x: Array) -> Array:
@@ -56,6 +57,8 @@ def max(x: Array) -> Array:
 
 def sum(x: Array) -> Array:
     """Return each row's sum, [..., 1], the same bits whatever other rows there are."""
+    if _cpu_sum is not None and x.device.type == "cpu" and x.dim() == 2:
+        return _cpu_sum(x.contiguous())
     if x.shape[-1] > _BLOCK:  # a long row alone would be split among threads; a block is too short for that
         missing = -x.shape[-1] % _BLOCK
         blocks = (torch.nn.functional.pad(x, (0, missing)) if missing else x).unflatten(-1, (-1, _BLOCK))
@@ -98,15 +101,18 @@ def scatter(x: Array, indices: Array, values: Array) -> Array:
     return torch.scatter(x, -1, indices.to(torch.int64), values)
 
 
-def use_kernels(gumbel_noise: Callable[..., Array], weighted_quantile: Callable[..., Array]) -> None:
+def use_kernels(
+    gumbel_noise: Callable[..., Array], weighted_quantile: Callable[..., Array], row_sum: Callable[..., Array]
+) -> None:
     """Let kernels compute these functions of CPU tensors from now on.
 
     Args:
         gumbel_noise: as `samplers.noise.gumbel_noise`, from the same words.
         weighted_quantile: as `weighted_quantile` below, the same bounds.
+        row_sum: as `sum`, of two axes.
     """
-    global _cpu_gumbel, _cpu_quantile
-    _cpu_gumbel, _cpu_quantile = gumbel_noise, weighted_quantile
+    global _cpu_gumbel, _cpu_quantile, _cpu_sum
+    _cpu_gumbel, _cpu_quantile, _cpu_sum = gumbel_noise, weighted_quantile, row_sum
 
 
 def gumbel_kernel(key: Array) -> Callable[..., Array] | None:

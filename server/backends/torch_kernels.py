@@ -53,7 +53,8 @@ def load_kernels(cache_dir: Path) -> bool:
         log.warning("the CPU kernels could not be built, the backend runs in plain torch, slower: %s", detail[-2000:])
         return False
     _register_shapes()
-    use_kernels(torch.ops.kelvin.gumbel_noise, torch.ops.kelvin.weighted_quantile)
+    kernels = torch.ops.kelvin
+    use_kernels(kernels.gumbel_noise, kernels.weighted_quantile, kernels.row_sum)
     return True
 
 
@@ -114,6 +115,10 @@ def _register_shapes() -> None:
     @torch.library.register_fake("kelvin::gumbel_noise")
     def gumbel_noise(key0, key1, step, vocab_size):  # type: ignore[no-untyped-def]
         return key0.new_empty(key0.shape[0], vocab_size, dtype=torch.float32)
+
+    @torch.library.register_fake("kelvin::row_sum")
+    def row_sum(x):  # type: ignore[no-untyped-def]
+        return x.new_empty(x.shape[0], 1)
 
     @torch.library.register_fake("kelvin::weighted_quantile")
     def weighted_quantile(x, weights, target):  # type: ignore[no-untyped-def]

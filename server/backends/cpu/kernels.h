@@ -37,6 +37,9 @@ Tensor activate(const Tensor& x, std::string name, bool gated);
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 
+// Sum each row of x [rows, n], float32. Returns [rows, 1].
+Tensor row_sum(const Tensor& x);
+
 // Find each row's least x whose weight, with that of all smaller ones, reaches the target; infinity where it never does.
 // x [rows, n] ≥ 0; weights [rows, n] ≥ 0, or none for ones; target [rows, 1]. Returns [rows, 1].
 Tensor weighted_quantile(const Tensor& x, const std::optional<Tensor>& weights, const Tensor& target);

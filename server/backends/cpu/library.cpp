@@ -14,6 +14,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
+  m.def("row_sum(Tensor x) -> Tensor");
   m.def("weighted_quantile(Tensor x, Tensor? weights, Tensor target) -> Tensor");
 }
 
@@ -24,5 +25,6 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));
   m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
+  m.impl("row_sum", TORCH_BOX(&kelvin::row_sum));
   m.impl("weighted_quantile", TORCH_BOX(&kelvin::weighted_quantile));
 }

@@ -1,4 +1,4 @@
-// The weighted quantile: what top-k and top-p ask of a row, found by narrowing without a sort.
+// The weighted quantile, what top-k and top-p ask of a row, found by narrowing without a sort; and the sum of a row.
 
 #include <vector>
 
@@ -13,6 +13,21 @@
 namespace kelvin {
 namespace {
 
+// A sum in two levels, so that small terms do not drown in a large total.
+struct Accumulator {
+  Floats inner{}, outer{};
+  int64_t count = 0;
+
+  void add(Floats x) {
+    inner += x;
+    if (++count % 64 == 0) {
+      outer += inner;
+      inner = Floats{};
+    }
+  }
+  float sum() const { return kelvin::sum(outer + inner); }
+};
+
 // The candidates of one row's search: distances and weights that lie between the bounds found so far.
 struct Candidates {
   std::vector<float> x, w;
@@ -24,11 +39,11 @@ float split(const float* x, const float* w, int64_t count, float pivot, Candidat
   int64_t i = 0, n = 0, f = 0;
   float mass = 0;
 #if defined(__AVX512F__)
-  Floats masses{};
+  Accumulator masses;
   for (; i + kLanes <= count; i += kLanes) {
     const __m512 xs = _mm512_loadu_ps(x + i), ws = _mm512_loadu_ps(w + i);
     const __mmask16 within = _mm512_cmp_ps_mask(xs, _mm512_set1_ps(pivot), _CMP_LE_OQ);
-    masses += (Floats)_mm512_maskz_mov_ps(within, ws);
+    masses.add((Floats)_mm512_maskz_mov_ps(within, ws));
     _mm512_storeu_ps(near.x.data() + n, _mm512_maskz_compress_ps(within, xs));
     _mm512_storeu_ps(near.w.data() + n, _mm512_maskz_compress_ps(within, ws));
     _mm512_storeu_ps(far.x.data() + f, _mm512_maskz_compress_ps(~within, xs));
@@ -37,7 +52,7 @@ float split(const float* x, const float* w, int64_t count, float pivot, Candidat
     n += kept;
     f += kLanes - kept;
   }
-  mass = sum(masses);
+  mass = masses.sum();
 #endif
   for (; i < count; ++i) {
     const bool within = x[i] <= pivot;
@@ -94,6 +109,24 @@ float row_quantile(const float* x, const float* w, int64_t count, float target, 
 }
 
 }  // namespace
+
+Tensor row_sum(const Tensor& x) {
+  const int64_t rows = x.size(0), count = x.size(1);
+  Tensor out = torch::stable::new_empty(x, {rows, 1});
+  const float* values = data<float>(x);
+  float* results = mutable_data<float>(out);
+  parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* row = values + r * count;
+      Accumulator total;
+      int64_t i = 0;
+      for (; i + kLanes <= count; i += kLanes) total.add(load(row + i));
+      results[r] = total.sum();
+      for (; i < count; ++i) results[r] += row[i];
+    }
+  });
+  return out;
+}
 
 Tensor weighted_quantile(const Tensor& x, const std::optional<Tensor>& weights, const Tensor& target) {
   const int64_t rows = x.size(0), count = x.size(1);
