@@ -58,7 +58,7 @@ def max(x: Array) -> Array:
 def sum(x: Array) -> Array:
     """Return each row's sum, [..., 1], the same bits whatever other rows there are."""
     if _cpu_sum is not None and x.device.type == "cpu" and x.dim() == 2:
-        return _cpu_sum(x.contiguous())
+        return _cpu_sum(x)
     if x.shape[-1] > _BLOCK:  # a long row alone would be split among threads; a block is too short for that
         missing = -x.shape[-1] % _BLOCK
         blocks = (torch.nn.functional.pad(x, (0, missing)) if missing else x).unflatten(-1, (-1, _BLOCK))
@@ -112,7 +112,16 @@ def use_kernels(
         row_sum: as `sum`, of two axes.
     """
     global _cpu_gumbel, _cpu_quantile, _cpu_sum
-    _cpu_gumbel, _cpu_quantile, _cpu_sum = gumbel_noise, weighted_quantile, row_sum
+    _cpu_gumbel, _cpu_quantile, _cpu_sum = map(_of_contiguous, (gumbel_noise, weighted_quantile, row_sum))
+
+
+def _of_contiguous(kernel: Callable[..., Array]) -> Callable[..., Array]:
+    """Let a kernel that reads memory in order take tensors that lie otherwise, such as columns."""
+
+    def call(*arguments: Any) -> Array:
+        return kernel(*(x.contiguous() if isinstance(x, torch.Tensor) else x for x in arguments))
+
+    return call
 
 
 def gumbel_kernel(key: Array) -> Callable[..., Array] | None:
