@@ -1,0 +1,77 @@
+"""logit_bias and min_tokens: what is added, what is banned, and until when."""
+
+import numpy as np
+import pytest
+
+from samplers.bias import apply_logit_bias, apply_min_tokens
+from samplers.chain import process
+from samplers.params import SamplingParams
+from tests.samplers.conftest import random_logits, rows_of
+
+LOGITS = np.float32([[3.0, 1.0, 2.0, -1.0]])
+
+
+def processed(xp, params, *, eos=(), step=0):
+    """Bias and ban one row of four logits."""
+    return xp(process, LOGITS, rows_of([params], 4, eos=eos, step=step))[0].tolist()
+
+
+def test_a_bias_is_added(xp):
+    bias = np.float32([[0.5, -0.5, 0.0, -np.inf]])
+    assert xp(apply_logit_bias, LOGITS, bias).tolist() == [[3.5, 0.5, 2.0, -np.inf]]
+
+
+def test_each_row_has_its_own_bias(xp):
+    asked = [{}, {0: -1.5}, {3: 100.0, 0: -100.0}]
+    state = rows_of([SamplingParams(logit_bias=bias) for bias in asked], 4)
+    found = xp(process, np.repeat(LOGITS, 3, axis=0), state)
+    assert found.tolist() == [[3.0, 1.0, 2.0, -1.0], [1.5, 1.0, 2.0, -1.0], [-97.0, 1.0, 2.0, 99.0]]
+
+
+@pytest.mark.parametrize("token", range(4))
+def test_a_bias_of_a_hundred_either_way_decides_a_draw(xp, token):
+    against = {other: -100.0 for other in range(4) if other != token}
+    for bias in ({token: 100.0}, against):
+        state = rows_of([SamplingParams(logit_bias=bias)] * 200, 4)
+        assert set(xp.sample(np.repeat(LOGITS, 200, axis=0), state).token_ids) == {token}
+
+
+def test_an_empty_bias_leaves_every_bit(xp):
+    logits = random_logits(3, 211)
+    assert np.array_equal(xp(process, logits, rows_of([SamplingParams()] * 3, 211, eos=(2,))), logits)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+def test_stop_tokens_are_banned_until_the_minimum_is_reached(xp, step):
+    params = SamplingParams(min_tokens=2, stop_token_ids=(2,))
+    banned = [3.0, -np.inf, -np.inf, -1.0]
+    assert processed(xp, params, eos=(1,), step=step) == (banned if step < 2 else LOGITS[0].tolist())
+
+
+def test_ignoring_eos_bans_the_requests_own_stop_tokens_alone(xp):
+    params = SamplingParams(min_tokens=2, stop_token_ids=(2,), ignore_eos=True)
+    assert processed(xp, params, eos=(1,)) == [3.0, 1.0, -np.inf, -1.0]
+
+
+@pytest.mark.parametrize("params", [{"ignore_eos": True}, {}], ids=["eos ignored", "a model without eos"])
+def test_a_minimum_bans_nothing_where_nothing_stops(xp, params):
+    eos = (1,) if params else ()
+    assert processed(xp, SamplingParams(min_tokens=2, **params), eos=eos) == LOGITS[0].tolist()
+
+
+def test_a_ban_wins_over_a_bias(xp):
+    params = SamplingParams(min_tokens=1, logit_bias={1: 100.0})
+    assert processed(xp, params, eos=(1,))[1] == -np.inf
+
+
+def test_thirty_two_stop_tokens_and_the_models_own_are_all_banned(xp):
+    params = SamplingParams(min_tokens=1, stop_token_ids=tuple(range(10, 42)))
+    banned = np.isneginf(xp(process, random_logits(1, 64), rows_of([params], 64, eos=(2, 3, 5))))[0]
+    assert set(np.flatnonzero(banned)) == {2, 3, 5, *range(10, 42)}
+
+
+def test_bans_of_rows_of_different_progress(xp):
+    logits = np.repeat(LOGITS, 3, axis=0)
+    stop_ids = np.int32([[1, 2, 1], [1, 1, 1], [0, 3, 2]])
+    found = xp(apply_min_tokens, logits, stop_ids, np.int32([5, 5, 0]), np.int32([4, 5, 0]))
+    assert found.tolist() == [[3.0, -np.inf, -np.inf, -1.0], LOGITS[0].tolist(), LOGITS[0].tolist()]
