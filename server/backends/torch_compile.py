@@ -13,6 +13,7 @@ import torch
 log = logging.getLogger(__name__)
 
 VARIANTS = ((False, False), (False, True), (True, True))  # processes, truncates: what the rows of a step ask for
+MODELS = 16  # whose steps may be compiled in one process
 _NICENESS = 10  # compiling gives way to requests
 
 
@@ -76,6 +77,9 @@ class Compilation:
 
     def _run(self) -> None:
         _give_way()
+        torch._dynamo.config.recompile_limit = (
+            MODELS * 2 * len(VARIANTS)
+        )  # of this thread; models share the step's code
         started_s = time.monotonic()
         try:
             for variant in VARIANTS:

@@ -52,6 +52,13 @@ def test_rows_of_the_compiled_step_do_not_depend_on_each_other(compiled):
         assert [compiled.decode([slot]).token_ids[0] for _ in range(12)] == [step[slot] for step in together]
 
 
+def test_two_models_of_one_process_are_both_compiled(compiled, make_backend):
+    other = make_backend("gpt2", compile=True)
+    assert other.wait_until_compiled(timeout_s=300)
+    assert texts(other, 3) == texts(make_backend("gpt2"), 3)
+    assert texts(compiled, 3) == texts(make_backend(), 3)
+
+
 def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(make_backend, cache_dir, monkeypatch, caplog):
     if not load_kernels(cache_dir):
         pytest.skip("no C++ compiler here")
