@@ -4,14 +4,15 @@ Nothing of `samplers/` is used here. Threefry-2x32-20 is that of Salmon et al. 2
 al. 2014 (arXiv:1411.0030), top-k of Fan et al. 2018 (1805.04833), top-p of Holtzman et al. 2020 (1904.09751), min-p of
 Nguyen et al. 2024 (2407.01082).
 
-Tokens are compared by their distance: how far a logit lies below the best one. `slack` says how near a decision was,
-the least change, in the decision's own unit, that would have turned it. A float32 sampler may differ where it is tiny.
+Tokens are compared by their distance: how far a logit lies below the best one. A token's margin says how near the
+decision to keep it was: the least change, in the decision's own unit, that would have turned it. A float32 sampler may
+differ where it is tiny.
 """
 
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 MASK = 2**32 - 1
@@ -24,11 +25,16 @@ class Distribution:
 
     Attributes:
         distance: of every token, tempered; inf where the token may not be drawn.
-        slack: of the nearest decision about what is kept.
+        margin: of the nearest decision about every token.
     """
 
     distance: list[float]
-    slack: float
+    margin: list[float]
+
+    @property
+    def slack(self) -> float:
+        """Return the margin of the nearest decision of all."""
+        return min(self.margin)
 
     @property
     def kept(self) -> set[int]:
@@ -112,57 +118,54 @@ def distribution(
     if temperature == 0.0:
         return _best_alone(biased)
     distance = [(best - logit) / temperature for logit in biased]
-    slack = math.inf
-    for bound in (_bound_of_top_k(top_k), _bound_of_top_p(top_p), _bound_of_min_p(min_p)):
-        limit, near = bound(sorted(d for d in distance if d < math.inf))
-        distance = [d if d <= limit else math.inf for d in distance]
-        slack = min(slack, near)
-    return Distribution(distance, slack)
+    margin = [math.inf] * len(distance)
+    for rule, limit in ((_top_k, top_k), (_top_p, top_p), (_min_p, min_p)):
+        kept, near = rule(distance, limit)
+        distance = [d if keep else math.inf for d, keep in zip(distance, kept, strict=True)]
+        margin = [min(pair) for pair in zip(margin, near, strict=True)]
+    return Distribution(distance, margin)
 
 
 def _best_alone(logits: list[float]) -> Distribution:
     best = logits.index(max(logits))
-    gap = min((logits[best] - logit for logit in logits if logit < logits[best]), default=math.inf)
-    return Distribution([0.0 if token == best else math.inf for token in range(len(logits))], gap)
+    distance = [0.0 if token == best else math.inf for token in range(len(logits))]
+    return Distribution(distance, [logits[best] - logit or math.inf for logit in logits])
 
 
-Bound = Callable[[list[float]], tuple[float, float]]
+Decisions = tuple[list[bool], list[float]]
 
 
-def _bound_of_top_k(k: int) -> Bound:
-    def bound(nearest: list[float]) -> tuple[float, float]:
-        if k == 0 or k >= len(nearest):
-            return math.inf, math.inf
-        limit = nearest[k - 1]
-        return limit, min(((d - limit) / max(1.0, limit) for d in nearest[k:] if d > limit), default=math.inf)
-
-    return bound
+def _everything(distance: list[float]) -> Decisions:
+    return [True] * len(distance), [math.inf] * len(distance)
 
 
-def _bound_of_top_p(p: float) -> Bound:
-    def bound(nearest: list[float]) -> tuple[float, float]:
-        if p >= 1.0:
-            return math.inf, math.inf
-        total = math.fsum(math.exp(-d) for d in nearest)
-        mass, slack = 0.0, math.inf
-        for d in nearest:
-            mass += math.exp(-d) / total
-            slack = min(slack, abs(mass - p))
-            if mass >= p:
-                return d, slack
-        return nearest[-1], slack
-
-    return bound
+def _top_k(distance: list[float], k: int) -> Decisions:
+    nearest = sorted(d for d in distance if d < math.inf)
+    if k == 0 or k >= len(nearest):
+        return _everything(distance)
+    limit, following = nearest[k - 1], nearest[k]
+    gap = (following - limit) / max(1.0, limit) or math.inf
+    return [d <= limit for d in distance], [gap if d in (limit, following) else math.inf for d in distance]
 
 
-def _bound_of_min_p(min_p: float) -> Bound:
-    def bound(nearest: list[float]) -> tuple[float, float]:
-        if min_p == 0.0:
-            return math.inf, math.inf
-        limit = -math.log(min_p)
-        return max(limit, 0.0), min((abs(d - limit) for d in nearest if d > 0.0), default=math.inf)
+def _top_p(distance: list[float], p: float) -> Decisions:
+    """Keep a token if those nearer than it do not reach p yet; tokens that tie are kept together."""
+    if p >= 1.0:
+        return _everything(distance)
+    nearest = sorted(d for d in distance if d < math.inf)
+    total = math.fsum(math.exp(-d) for d in nearest)
+    nearer, mass = {math.inf: 1.0}, 0.0
+    for d in nearest:
+        nearer.setdefault(d, mass)
+        mass += math.exp(-d) / total
+    return [nearer[d] < p for d in distance], [abs(nearer[d] - p) for d in distance]
 
-    return bound
+
+def _min_p(distance: list[float], min_p: float) -> Decisions:
+    if min_p == 0.0:
+        return _everything(distance)
+    limit = -math.log(min_p)
+    return [d <= limit for d in distance], [abs(d - limit) or math.inf for d in distance]
 
 
 def draw(among: Distribution, key: tuple[int, int], step: int) -> tuple[int, float]:

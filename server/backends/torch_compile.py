@@ -13,7 +13,7 @@ import torch
 log = logging.getLogger(__name__)
 
 VARIANTS = ((False, False), (False, True), (True, True))  # processes, truncates: what the rows of a step ask for
-MODELS = 16  # whose steps may be compiled in one process
+MOST_PROGRAMS = 16 * 2 * len(VARIANTS)  # in one process, whose models share the step's code: 16 models
 _NICENESS = 10  # compiling gives way to requests
 
 
@@ -77,9 +77,7 @@ class Compilation:
 
     def _run(self) -> None:
         _give_way()
-        torch._dynamo.config.recompile_limit = (
-            MODELS * 2 * len(VARIANTS)
-        )  # of this thread; models share the step's code
+        torch._dynamo.config.recompile_limit = MOST_PROGRAMS  # a setting of this thread alone
         started_s = time.monotonic()
         try:
             for variant in VARIANTS:
