@@ -136,3 +136,18 @@ def test_the_weighted_quantile_of_arrays_that_do_not_lie_in_order(xp):
     target = np.full((3, 4), 2.0, np.float32)
     found = xp(quantile, x[:, 1::2], weights[:, 1::2], target.T[:, :1])
     assert found.tolist() == [[3.0], [13.0], [23.0], [33.0]]
+
+
+@pytest.mark.parametrize("n", [20, 100, 1000])
+def test_the_weighted_quantile_where_sums_round(xp, n):
+    """Targets that some of the sums meet within rounding: the bound may be a neighbour's, never one far away."""
+    random = np.random.default_rng(n)
+    x = np.sort(random.gamma(2.0, 3.0, (500, n)).astype(np.float32))
+    weights = np.exp(-x)
+    reached = np.cumsum(weights, axis=1, dtype=np.float64)
+    place = random.integers(0, n - 2, (500, 1))
+    target = np.take_along_axis(reached, place, 1)
+    bound = xp(quantile, x, weights, target.astype(np.float32))
+    tolerance = 1e-6 * reached[:, -1:]
+    assert (np.where(x <= bound, weights, 0.0).sum(axis=1, keepdims=True, dtype=np.float64) >= target - tolerance).all()
+    assert (np.where(x < bound, weights, 0.0).sum(axis=1, keepdims=True, dtype=np.float64) <= target + tolerance).all()
