@@ -33,7 +33,8 @@ def load_kernels(cache_dir: Path) -> bool:
     """Build the kernels if this machine has not yet, and load them.
 
     Args:
-        cache_dir: where the library is kept, named by sources, torch, compiler and processor.
+        cache_dir: where the library is kept, named by sources, torch, compiler and processor; of no matter to a
+            process that has loaded it already.
 
     Returns:
         Whether `torch.ops.kelvin` is there; False, after one warning with the remedy, where no compiler is found or the
@@ -43,6 +44,8 @@ def load_kernels(cache_dir: Path) -> bool:
     if compiler is None:
         log.warning("no C++ compiler found: the CPU backend runs in plain torch, slower; install g++ and restart")
         return False
+    if _loaded():  # torch ends a process that defines an operator twice
+        return True
     library = cache_dir / "kernels" / f"{_fingerprint(compiler)}.so"
     try:
         if not library.is_file():
@@ -56,6 +59,10 @@ def load_kernels(cache_dir: Path) -> bool:
     kernels = torch.ops.kelvin
     use_kernels(kernels.gumbel_noise, kernels.weighted_quantile, kernels.row_sum)
     return True
+
+
+def _loaded() -> bool:
+    return hasattr(torch.ops.kelvin, "attend")
 
 
 def _fingerprint(compiler: str) -> str:

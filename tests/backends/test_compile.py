@@ -87,11 +87,19 @@ def test_without_a_compiler_the_backend_is_plain_and_says_so_once(make_backend, 
     assert backend.decode([0]).finite == [True]
 
 
+def test_a_second_cache_folder_in_one_process_does_no_harm(make_backend, cache_dir, tmp_path):
+    if not load_kernels(cache_dir):
+        pytest.skip("no C++ compiler here")
+    assert load_kernels(tmp_path)
+    assert texts(make_backend(cache_dir=tmp_path), 2) == texts(make_backend(), 2)
+
+
 def test_a_build_that_fails_is_reported_with_the_compilers_words(tmp_path, monkeypatch, caplog):
     broken = tmp_path / "sources"
     broken.mkdir()
     (broken / "broken.cpp").write_text("this is no C++;")
     monkeypatch.setattr(torch_kernels, "_SOURCES", broken)
+    monkeypatch.setattr(torch_kernels, "_loaded", lambda: False)
     torch_kernels.load_kernels.cache_clear()
     try:
         assert not torch_kernels.load_kernels(tmp_path / "cache")

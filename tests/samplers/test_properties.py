@@ -111,8 +111,9 @@ def test_a_row_alone_is_the_row_in_any_batch(xp, rows, vocab_size, seed):
 
 
 @pytest.mark.parametrize("vocab_size", [49_152, 50_257])
-def test_a_row_alone_is_the_row_in_a_batch_of_a_real_vocabulary(torch_path, vocab_size):
+def test_a_row_alone_is_the_row_in_a_batch_of_a_real_vocabulary(torch_path, threads, vocab_size):
     """Rows this long are split among threads when they are alone."""
+    threads(2)
     logits = np.random.default_rng(2).normal(0.0, 1.0, (6, vocab_size)).astype(np.float32)
     state = rows_of([SamplingParams(top_p=p) for p in (0.3, 0.5, 0.7, 0.9, 0.95, 0.999)], vocab_size)
     noise = TORCH(gumbel_noise, state.key0, state.key1, state.step, vocab_size=vocab_size)
@@ -131,7 +132,8 @@ def weight_sums(logits):
 
 
 @pytest.mark.usefixtures("cpu_kernels")  # where these cannot be built, Inductor's code cannot either
-def test_the_compiled_sum_of_a_row_alone_is_that_of_the_row_in_a_batch(torch_path):
+def test_the_compiled_sum_of_a_row_alone_is_that_of_the_row_in_a_batch(torch_path, threads):
+    threads(2)
     logits = np.random.default_rng(2).normal(0.0, 1.0, (8, 50_257)).astype(np.float32)
     compiled = torch.compile(weight_sums, fullgraph=True)
     together = DYNAMIC(compiled, logits)
