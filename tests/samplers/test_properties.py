@@ -110,15 +110,15 @@ def test_a_row_alone_is_the_row_in_any_batch(xp, rows, vocab_size, seed):
     assert np.array_equal(xp.sample(logits[backwards], state.take(backwards)).token_ids, tokens[backwards])
 
 
-@pytest.mark.parametrize("vocab_size", [49_152, 50_257])
-def test_a_row_alone_is_the_row_in_a_batch_of_a_real_vocabulary(torch_path, threads, vocab_size):
+def test_a_row_alone_is_the_row_in_a_batch_of_a_real_vocabulary(torch_path, threads):
     """Rows this long are split among threads when they are alone."""
     threads(2)
-    logits = np.random.default_rng(2).normal(0.0, 1.0, (6, vocab_size)).astype(np.float32)
-    state = rows_of([SamplingParams(top_p=p) for p in (0.3, 0.5, 0.7, 0.9, 0.95, 0.999)], vocab_size)
+    vocab_size = 50_257
+    logits = np.random.default_rng(2).normal(0.0, 1.0, (4, vocab_size)).astype(np.float32)
+    state = rows_of([SamplingParams(top_p=p) for p in (0.3, 0.7, 0.9, 0.99)], vocab_size)
     noise = TORCH(gumbel_noise, state.key0, state.key1, state.step, vocab_size=vocab_size)
     distances, sums = TORCH.distance(logits, state), TORCH(weight_sums, logits)
-    for row in range(6):
+    for row in range(4):
         alone = state.take(np.array([row]))
         assert np.array_equal(TORCH(weight_sums, logits[[row]])[0], sums[row])
         assert np.array_equal(TORCH.distance(logits[[row]], alone)[0], distances[row])
