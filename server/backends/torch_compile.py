@@ -43,7 +43,9 @@ class Compilation:
         """
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir / "inductor")  # Inductor has no other switch for it
         self._eager = step
-        self._compiled = torch.compile(step, fullgraph=True, mode="reduce-overhead" if device.type == "cuda" else None)
+        mode = "reduce-overhead" if device.type == "cuda" else None
+        # Only what `example` marks is dynamic: what another model has of other sizes is none of this one's business.
+        self._compiled = torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
         self._example = example
         self._ready = False
         self._closing = False
