@@ -103,7 +103,7 @@ float row_quantile(const float* x, const float* w, int64_t count, float target, 
     x = spare[current].x.data();
     w = spare[current].w.data();
     count = spare[current].count;
-    if (count == 0) return reached ? float_of(low) : kInf;
+    if (count == 0) return float_of(reached ? low : high);  // `high` is known to reach, whatever later sums round to
   }
   return float_of(low);
 }
