@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from server.models.rope import inverse_frequencies
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights, LayerWeights
 
@@ -35,7 +36,7 @@ class Decoder(nn.Module):
             spec: the decoder's shape.
             weights: its arrays, in any floating type.
             operators: `torch.ops.kelvin`, or the module `torch_plain` with the same names.
-            dtype: of weights and residual stream.
+            dtype: of weights and residual stream; norms stay in float32.
             device: where they live.
             max_length: positions for which rotary angles are made.
         """
@@ -43,19 +44,20 @@ class Decoder(nn.Module):
         self.spec = spec
         self.operators = operators
 
-        def vector(array: np.ndarray) -> nn.Parameter:
-            return _parameter(_tensor(array).to(device, dtype))
+        def vector(array: np.ndarray | None) -> nn.Parameter | None:
+            return None if array is None else _parameter(_tensor(array).to(device, dtype))
 
-        def optional(array: np.ndarray | None) -> nn.Parameter | None:
-            return None if array is None else vector(array)
+        def norm(array: np.ndarray | None) -> nn.Parameter | None:
+            return None if array is None else _parameter(_tensor(array).to(device, torch.float32))
 
         def matrix(array: np.ndarray) -> nn.Parameter:
             return _parameter(operators.pack(_tensor(array).to(device, dtype)))
 
         self.embedding = vector(weights.embedding)
-        self.positions = optional(weights.positions)
-        self.layers = nn.ModuleList(_Layer(layer, vector, optional, matrix) for layer in weights.layers)
-        self.final_norm, self.final_norm_bias = vector(weights.final_norm), optional(weights.final_norm_bias)
+        self.embedding_scale = torch.tensor(spec.embedding_scale, dtype=dtype).item()  # rounded like the embedding
+        self.positions = vector(weights.positions)
+        self.layers = nn.ModuleList(_Layer(layer, vector, norm, matrix) for layer in weights.layers)
+        self.final_norm, self.final_norm_bias = norm(weights.final_norm), norm(weights.final_norm_bias)
         self.head = matrix(weights.head)
         cos, sin = rotary_angles(spec, max_length)
         self.register_buffer("cos", None if cos is None else cos.to(device))
@@ -77,10 +79,12 @@ class Decoder(nn.Module):
             The residual stream, [tokens, hidden_size].
         """
         x = self.embedding[token_ids]
+        if self.embedding_scale != 1.0:
+            x = x * self.embedding_scale
         if self.positions is not None:
             x = x + self.positions[positions]
-        for layer, layer_keys, layer_values in zip(self.layers, keys, values, strict=True):
-            x = self._block(layer, x, slots, positions, layer_keys, layer_values)
+        for number, layer in enumerate(self.layers):
+            x = self._block(number, layer, x, slots, positions, keys[number], values[number])
         return x
 
     def logits(self, x: Tensor) -> Tensor:
@@ -88,20 +92,42 @@ class Decoder(nn.Module):
         ops, spec = self.operators, self.spec
         x = self._normalize(x, self.final_norm, self.final_norm_bias)
         logits: Tensor = ops.linear(x, self.head, spec.vocab_size, None, None, True)
-        return logits
+        return torch.tanh(logits / spec.logit_softcap) * spec.logit_softcap if spec.logit_softcap else logits
 
-    def _block(self, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def _block(
+        self, number: int, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
         ops, spec = self.operators, self.spec
-        heads, kv_heads, head_dim = spec.num_heads, spec.num_kv_heads, spec.head_dim
         h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
-        qkv = ops.linear(h, layer.qkv, (heads + 2 * kv_heads) * head_dim, layer.qkv_bias, None, False)
-        q, k, v = qkv.view(-1, heads + 2 * kv_heads, head_dim).split([heads, kv_heads, kv_heads], 1)
-        a = ops.attend(q, k, v, self.cos, self.sin, keys, values, slots, positions, head_dim**-0.5, 0, 0.0)
-        x = ops.linear(a.view(-1, heads * head_dim), layer.out, spec.hidden_size, layer.out_bias, x, False)
-        h = self._normalize(x, layer.mlp_norm, layer.mlp_norm_bias)
+        a = self._attend(number, layer, h, slots, positions, keys, values)
+        y = self._add(x, a, layer.out, layer.out_bias, layer.post_attention_norm)
+        h = self._normalize(x if spec.parallel_residual else y, layer.mlp_norm, layer.mlp_norm_bias)
         u = ops.linear(h, layer.up, spec.intermediate_size * (1 + spec.gated), layer.up_bias, None, False)
         u = ops.activate(u, spec.activation, spec.gated)
-        y: Tensor = ops.linear(u, layer.down, spec.hidden_size, layer.down_bias, x, False)
+        return self._add(y, u, layer.down, layer.down_bias, layer.post_mlp_norm)
+
+    def _attend(
+        self, number: int, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor
+    ) -> Tensor:
+        ops, spec = self.operators, self.spec
+        heads, kv_heads, head_dim = spec.num_heads, spec.num_kv_heads, spec.head_dim
+        qkv = ops.linear(x, layer.qkv, (heads + 2 * kv_heads) * head_dim, layer.qkv_bias, None, False)
+        q, k, v = qkv.view(-1, heads + 2 * kv_heads, head_dim).split([heads, kv_heads, kv_heads], 1)
+        if layer.query_norm is not None:
+            q = self._normalize(q.reshape(-1, head_dim), layer.query_norm, None).view(q.shape)
+            k = self._normalize(k.reshape(-1, head_dim), layer.key_norm, None).view(k.shape)
+        cos, sin = (self.cos, self.sin) if spec.rotates[number] else (None, None)
+        scale, window, softcap = spec.attention_scale, spec.windows[number], spec.attention_softcap
+        a = ops.attend(q, k, v, cos, sin, keys, values, slots, positions, scale, window, softcap)
+        attended: Tensor = a.view(-1, heads * head_dim)
+        return attended
+
+    def _add(self, x: Tensor, h: Tensor, matrix: Tensor, bias: Tensor | None, post_norm: Tensor | None) -> Tensor:
+        """Multiply h by a matrix and add it to the residual stream x, normalised before where the model does that."""
+        ops, width = self.operators, self.spec.hidden_size
+        if post_norm is not None:
+            return x + self._normalize(ops.linear(h, matrix, width, bias, None, False), post_norm, None)
+        y: Tensor = ops.linear(h, matrix, width, bias, x, False)
         return y
 
     def _normalize(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -112,30 +138,32 @@ class Decoder(nn.Module):
 class _Layer(nn.Module):
     """One block's weights."""
 
-    def __init__(self, layer: LayerWeights, vector: Any, optional: Any, matrix: Any) -> None:
+    def __init__(self, layer: LayerWeights, vector: Any, norm: Any, matrix: Any) -> None:
         super().__init__()
-        self.attention_norm = vector(layer.attention_norm)
-        self.attention_norm_bias = optional(layer.attention_norm_bias)
-        self.qkv, self.qkv_bias = matrix(layer.qkv), optional(layer.qkv_bias)
-        self.out, self.out_bias = matrix(layer.out), optional(layer.out_bias)
-        self.mlp_norm, self.mlp_norm_bias = vector(layer.mlp_norm), optional(layer.mlp_norm_bias)
-        self.up, self.up_bias = matrix(layer.up), optional(layer.up_bias)
-        self.down, self.down_bias = matrix(layer.down), optional(layer.down_bias)
+        self.attention_norm, self.attention_norm_bias = norm(layer.attention_norm), norm(layer.attention_norm_bias)
+        self.qkv, self.qkv_bias = matrix(layer.qkv), vector(layer.qkv_bias)
+        self.query_norm, self.key_norm = norm(layer.query_norm), norm(layer.key_norm)
+        self.out, self.out_bias = matrix(layer.out), vector(layer.out_bias)
+        self.post_attention_norm = norm(layer.post_attention_norm)
+        self.mlp_norm, self.mlp_norm_bias = norm(layer.mlp_norm), norm(layer.mlp_norm_bias)
+        self.up, self.up_bias = matrix(layer.up), vector(layer.up_bias)
+        self.down, self.down_bias = matrix(layer.down), vector(layer.down_bias)
+        self.post_mlp_norm = norm(layer.post_mlp_norm)
 
 
 def rotary_angles(spec: DecoderSpec, max_length: int) -> tuple[Tensor | None, Tensor | None]:
-    """Tabulate the rotary embedding's cosines and sines (Su et al. 2021, arXiv:2104.09864).
+    """Tabulate the rotary embedding's cosines and sines.
 
     Args:
-        spec: gives `rope_theta` and `head_dim`.
+        spec: the decoder's shape.
         max_length: number of positions.
 
     Returns:
-        Two float32 tensors [max_length, head_dim / 2], or None twice where positions are learned.
+        Two float32 tensors [max_length, pairs that turn], or None twice where positions are learned.
     """
-    if spec.rope_theta is None:
+    if spec.rope is None:
         return None, None
-    frequency = 1.0 / spec.rope_theta ** (torch.arange(0, spec.head_dim, 2, dtype=torch.float32) / spec.head_dim)
+    frequency = torch.from_numpy(inverse_frequencies(spec.rope))
     angle = torch.arange(max_length, dtype=torch.float32)[:, None] * frequency
     return angle.cos(), angle.sin()
 

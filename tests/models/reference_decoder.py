@@ -33,8 +33,8 @@ def attention(spec: DecoderSpec, layer: LayerWeights, values: np.ndarray) -> np.
     widths = np.cumsum([spec.num_heads * width, spec.num_kv_heads * width])
     parts = np.split(linear(values, layer.qkv, layer.qkv_bias), widths, axis=-1)
     queries, keys, heads = (part.reshape(length, -1, width).swapaxes(0, 1) for part in parts)
-    if spec.rope_theta is not None:
-        queries, keys = rotate(queries, spec.rope_theta), rotate(keys, spec.rope_theta)
+    if spec.rope is not None:
+        queries, keys = rotate(queries, spec.rope.theta), rotate(keys, spec.rope.theta)
     shared = spec.num_heads // spec.num_kv_heads
     keys, heads = keys.repeat(shared, axis=0), heads.repeat(shared, axis=0)
     scores = queries @ keys.swapaxes(1, 2) / math.sqrt(width)

@@ -8,6 +8,7 @@ from transformers import GPT2Config, LlamaConfig
 
 from server.errors import ModelError
 from server.models.load import load_spec
+from server.models.rope import Rope
 from server.models.spec import spec_from_config
 
 LLAMA: dict[str, Any] = {
@@ -37,10 +38,10 @@ def saved(config: LlamaConfig | GPT2Config, folder: Path) -> dict[str, Any]:
 def test_a_llama_that_says_only_what_it_must_gets_the_defaults_of_its_family():
     spec = spec_from_config(LLAMA)
     defaults = LlamaConfig()
-    assert (spec.num_kv_heads, spec.head_dim, spec.rope_theta) == (6, 8, 10000.0)
+    assert (spec.num_kv_heads, spec.head_dim, spec.rope.theta) == (6, 8, 10000.0)
     assert (spec.norm, spec.norm_eps) == ("rms", defaults.rms_norm_eps)
     assert (spec.activation, spec.gated, spec.tied_head) == (defaults.hidden_act, True, defaults.tie_word_embeddings)
-    assert (spec.attention_bias, spec.mlp_bias) == (defaults.attention_bias, defaults.mlp_bias)
+    assert (spec.qkv_bias, spec.out_bias, spec.mlp_bias) == (False, False, False)
     assert spec.eos_token_ids == ()
 
 
@@ -65,8 +66,8 @@ def test_everything_a_llama_can_say_is_read(tmp_path: Path):
     spec = spec_from_config(saved(config, tmp_path))
     assert (spec.vocab_size, spec.hidden_size, spec.intermediate_size, spec.num_layers) == (100, 48, 80, 3)
     assert (spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.context_length) == (6, 2, 16, 77)
-    assert (spec.activation, spec.norm_eps, spec.rope_theta) == ("gelu_tanh", 1e-4, 5e5)
-    assert (spec.tied_head, spec.attention_bias, spec.mlp_bias) == (True, True, True)
+    assert (spec.activation, spec.norm_eps, spec.rope.theta) == ("gelu_tanh", 1e-4, 5e5)
+    assert (spec.tied_head, spec.qkv_bias, spec.out_bias, spec.mlp_bias) == (True, True, True, True)
     assert spec.eos_token_ids == (7, 9)
 
 
@@ -77,8 +78,8 @@ def test_everything_a_gpt2_can_say_is_read(tmp_path: Path):
     spec = spec_from_config(saved(config, tmp_path))
     assert (spec.family, spec.norm, spec.norm_eps, spec.gated) == ("gpt2", "layer", 1e-4, False)
     assert (spec.head_dim, spec.num_kv_heads, spec.intermediate_size, spec.context_length) == (8, 6, 192, 77)
-    assert (spec.activation, spec.rope_theta, spec.tied_head) == ("gelu_tanh", None, True)
-    assert (spec.attention_bias, spec.mlp_bias, spec.eos_token_ids) == (True, True, (5,))
+    assert (spec.activation, spec.rope, spec.tied_head) == ("gelu_tanh", None, True)
+    assert (spec.qkv_bias, spec.out_bias, spec.mlp_bias, spec.eos_token_ids) == (True, True, True, (5,))
 
 
 def test_a_gpt2_may_have_its_own_inner_width():
@@ -95,14 +96,16 @@ def test_a_gpt2_may_have_its_own_inner_width():
     ],
 )
 def test_both_spellings_of_rope_are_read(rope: dict[str, Any]):
-    assert spec_from_config({**LLAMA, **rope}).rope_theta == 500000.0
+    assert spec_from_config({**LLAMA, **rope}).rope == Rope(theta=500000.0, width=8)
 
 
-@pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn", "longrope", "llama3"])
+@pytest.mark.parametrize("kind", ["dynamic", "yarn", "longrope", "proportional"])
 @pytest.mark.parametrize("spelling", ["rope_scaling", "rope_parameters"])
 @pytest.mark.parametrize("key", ["type", "rope_type"])
-def test_a_rope_that_is_scaled_is_refused_by_name(kind: str, spelling: str, key: str):
-    with pytest.raises(ModelError, match=rf"rope type '{kind}' is not supported; supported: 'default'"):
+def test_a_kind_of_rope_that_is_not_supported_is_refused_by_name(kind: str, spelling: str, key: str):
+    with pytest.raises(
+        ModelError, match=rf"rope type '{kind}' is not supported; supported: 'default', 'linear', 'llama3'"
+    ):
         spec_from_config({**LLAMA, spelling: {key: kind, "factor": 2.0}})
 
 
@@ -175,7 +178,9 @@ def test_a_trait_that_changes_nothing_is_accepted(change: dict[str, Any]):
 
 @pytest.mark.parametrize("model_type", ["mamba", "llama4", "", None, 3, ["llama"]])
 def test_an_unknown_family_is_refused_with_the_supported_ones(model_type: object):
-    with pytest.raises(ModelError, match="supported: gpt2, llama"):
+    with pytest.raises(
+        ModelError, match="supported: gemma, gemma2, gpt2, gpt_neox, llama, mistral, opt, phi3, qwen2, qwen3, smollm3"
+    ):
         spec_from_config({**LLAMA, "model_type": model_type})
 
 

@@ -1,4 +1,4 @@
-// RMSNorm and LayerNorm.
+// RMSNorm and LayerNorm; the weights may be float32 beside bfloat16 rows.
 
 #include <cmath>
 
@@ -9,8 +9,8 @@
 namespace kelvin {
 namespace {
 
-template <typename T>
-void normalize_row(const T* x, const T* weight, const T* bias, int64_t width, float eps, bool centred, T* out) {
+template <typename T, typename W>
+void normalize_row(const T* x, const W* weight, const W* bias, int64_t width, float eps, bool centred, T* out) {
   float mean = 0;
   if (centred) {
     Floats total{};
@@ -37,10 +37,13 @@ Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tens
   Tensor out = torch::stable::new_empty(x, x.sizes());
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
-    parallel_for(rows, 8, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row)
-        normalize_row(data<T>(x) + row * x.stride(0), data<T>(weight), bias ? data<T>(*bias) : nullptr, width,
-                      static_cast<float>(eps), centred, mutable_data<T>(out) + row * width);
+    for_type_of(weight, [&](auto weight_type) {
+      using W = decltype(weight_type);
+      parallel_for(rows, 8, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row)
+          normalize_row(data<T>(x) + row * x.stride(0), data<W>(weight), bias ? data<W>(*bias) : nullptr, width,
+                        static_cast<float>(eps), centred, mutable_data<T>(out) + row * width);
+      });
     });
   });
   return out;
