@@ -92,7 +92,10 @@ class Decoder(nn.Module):
         ops, spec = self.operators, self.spec
         x = self._normalize(x, self.final_norm, self.final_norm_bias)
         logits: Tensor = ops.linear(x, self.head, spec.vocab_size, None, None, True)
-        return torch.tanh(logits / spec.logit_softcap) * spec.logit_softcap if spec.logit_softcap else logits
+        if not spec.logit_softcap:
+            return logits
+        capped: Tensor = ops.activate(logits / spec.logit_softcap, "tanh", False) * spec.logit_softcap
+        return capped
 
     def _block(
         self, number: int, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor

@@ -33,7 +33,7 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, centre
 
 
 def activate(x: Tensor, name: str, gated: bool) -> Tensor:
-    """Apply the feed-forward layer's activation; gated: x [rows, 2 · width] holds gate and up side by side."""
+    """Apply an activation, or the tangent of capped logits; gated: x [rows, 2 · width] holds gate and up."""
     gate, up = x.chunk(2, -1) if gated else (x, None)
     y = _ACTIVATIONS[name](gate)
     return y if up is None else y * up
@@ -44,6 +44,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
+    "tanh": torch.tanh,
 }
 
 

@@ -14,6 +14,8 @@ VOCAB_SIZE = 211  # not a multiple of what a kernel takes at once
 MAX_LENGTH = 64
 WINDOW = 7  # a few positions, and not a divisor of any chunk
 
+FAR_WINDOW = 150  # beyond the positions that a kernel takes in one piece
+
 _TOKENS = {"vocab_size": VOCAB_SIZE, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 _SHAPE = _TOKENS | {
     "hidden_size": 48,
@@ -46,6 +48,8 @@ _LLAMA3_ROPE |= {
     "original_max_position_embeddings": 32,
 }  # some pairs stay, some mix, some stretch
 _SLIDING_SECOND = ["full_attention", "sliding_attention"]
+
+_FAR = _WIDE | {"max_position_embeddings": 320, "sliding_window": FAR_WINDOW}
 
 # Name → model_type, and the config's fields.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -120,20 +124,25 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         _OPT | {"enable_bias": False, "tie_word_embeddings": False, "activation_function": "gelu"},
     ),
 }
+FAR_CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mistral far": ("mistral", _FAR),
+    "gemma2 far": ("gemma2", _FAR | {"query_pre_attn_scalar": 16}),
+}
 
 
 def write_checkpoint(case: str, folder: Path, *, max_shard_size: str = "1GB") -> PreTrainedModel:
-    """Save one of `CASES` and return the model that was saved: float32, attention written out.
+    """Save a case and return the model that was saved: float32, attention written out.
 
-    Every weight is far from its neutral value, norms and biases included. Attention is transformers' plain one, since
-    its faster ones leave softcaps out.
+    Norms and biases are far from one and zero, so that each of them matters; logits are about one wide. Attention is
+    transformers' plain one, since its faster ones leave softcaps out.
     """
-    model_type, fields = CASES[case]
+    model_type, fields = (CASES | FAR_CASES)[case]
     config = AutoConfig.for_model(model_type, **fields)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.15 + 0.02)
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(parameter + 0.3 * noise if parameter.ndim == 1 else 0.15 * noise)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     return model

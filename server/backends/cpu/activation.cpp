@@ -1,6 +1,7 @@
-// The feed-forward layer's activations.
+// The feed-forward layer's activations, and the tangent that caps logits: torch's own has other bits in other batches.
 
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 #include "kernels.h"
@@ -15,12 +16,13 @@ Floats silu(Floats x) {
   return x * ((x < 0.0f) ? e : Floats{} + 1.0f) / (1.0f + e);
 }
 
-Floats gelu_tanh(Floats x) {
-  const Floats u = 0.7978845608028654f * (x + 0.044715f * x * x * x);
-  const Floats e = exp_negative((u < 0.0f) ? 2.0f * u : -2.0f * u);  // e^-2|u|
-  const Floats tanh = (1.0f - e) / (1.0f + e);
-  return 0.5f * x * (1.0f + ((u < 0.0f) ? -tanh : tanh));
+Floats tanh(Floats x) {
+  const Floats e = exp_negative((x < 0.0f) ? 2.0f * x : -2.0f * x);  // e^-2|x|
+  const Floats y = (1.0f - e) / (1.0f + e);
+  return (x < 0.0f) ? -y : y;
 }
+
+Floats gelu_tanh(Floats x) { return 0.5f * x * (1.0f + tanh(0.7978845608028654f * (x + 0.044715f * x * x * x))); }
 
 Floats gelu(Floats x) {
   for (int64_t i = 0; i < kLanes; ++i) x[i] = 0.5f * x[i] * (1.0f + std::erf(x[i] * 0.7071067811865476f));
@@ -28,6 +30,22 @@ Floats gelu(Floats x) {
 }
 
 Floats relu(Floats x) { return (x < 0.0f) ? Floats{} : x; }
+
+template <typename T>
+Floats load_up_to(int64_t count, const T* p) {
+  if (count >= kLanes) return load(p);
+  T lanes[kLanes] = {};
+  std::memcpy(lanes, p, count * sizeof(T));
+  return load(lanes);
+}
+
+template <typename T>
+void store_up_to(int64_t count, T* p, Floats x) {
+  if (count >= kLanes) return store(p, x);
+  T lanes[kLanes];
+  store(lanes, x);
+  std::memcpy(p, lanes, count * sizeof(T));
+}
 
 template <typename F>
 Tensor activate_rows(const Tensor& x, bool gated, F function) {
@@ -40,8 +58,9 @@ Tensor activate_rows(const Tensor& x, bool gated, F function) {
         const T* in = data<T>(x) + row * x.stride(0);
         T* target = mutable_data<T>(out) + row * width;
         for (int64_t i = 0; i < width; i += kLanes) {
-          const Floats y = function(load(in + i));
-          store(target + i, gated ? y * load(in + width + i) : y);
+          const int64_t left = width - i;
+          const Floats y = function(load_up_to(left, in + i));
+          store_up_to(left, target + i, gated ? y * load_up_to(left, in + width + i) : y);
         }
       }
     });
@@ -56,6 +75,7 @@ Tensor activate(const Tensor& x, std::string name, bool gated) {
   if (name == "gelu") return activate_rows(x, gated, gelu);
   if (name == "gelu_tanh") return activate_rows(x, gated, gelu_tanh);
   if (name == "relu") return activate_rows(x, gated, relu);
+  if (name == "tanh") return activate_rows(x, gated, tanh);
   throw std::invalid_argument("no activation named " + name);
 }
 
