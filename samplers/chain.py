@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from samplers.bias import apply_logit_bias, apply_min_tokens
+from samplers.bias import apply_logit_bias, apply_min_tokens, ban_bad_words, keep_allowed
+from samplers.kept import Kept, keep_all, truncate
 from samplers.noise import gumbel_noise
+from samplers.penalties import penalize
+from samplers.repeats import discourage_repeats
 from samplers.state import SamplingState
-from samplers.temperature import tempered_distance
-from samplers.truncation import bound_top_k, bound_top_p, keep_min_p
 from samplers.xp import namespace
 
 Array = Any
@@ -20,48 +21,59 @@ class Sampled:
     Attributes:
         token_ids: int32 [rows]; 0 where the row is not finite.
         finite: bool [rows]; False where the logits held NaN or +inf, or every token was banned.
+        kept: what could have been drawn.
     """
 
     token_ids: Array
     finite: Array
+    kept: Kept
 
 
 def sample(logits: Array, state: SamplingState, *, processes: bool = True, truncates: bool = True) -> Sampled:
     """Draw one token for every row.
 
-    In this order: 1. logit_bias; 2. min_tokens; 3. temperature; 4. top_k; 5. top_p; 6. min_p; 7. the draw: the arg max
-    of tempered logits plus Gumbel noise (Maddison et al. 2014, arXiv:1411.0030), or without noise at temperature 0.
-    Each truncation renormalises over what the one before it kept.
+    The steps, numbered in order `hf`, that of transformers:
+    1. logit_bias; 2. allowed_token_ids; 3. bad_words; 4. min_tokens; 5. repetition_penalty; 6. presence_penalty and
+    frequency_penalty; 7. no_repeat_ngram and DRY; 8. temperature, fixed or dynamic; 9. top_n_sigma; 10. top_k;
+    11. top_p; 12. min_p; 13. typical_p; 14. epsilon_cutoff; 15. eta_cutoff; 16. XTC; 17. the draw: the arg max of
+    tempered logits plus Gumbel noise (Maddison et al. 2014, arXiv:1411.0030), or without noise at temperature 0.
+    In order `vllm`, min_p comes before top_k. In order `llamacpp`, typical_p comes after top_k, and temperature after
+    XTC: truncation sees the untempered distribution.
 
     Args:
         logits: float32 [rows, vocab].
         state: the parameters of these rows.
-        processes: False leaves out steps 1 and 2, for batches in which every row has their identities.
-        truncates: False leaves out steps 4 to 6, likewise.
+        processes: False leaves out steps 1 to 7, for batches in which every row has their identities.
+        truncates: False leaves out steps 9 to 16 and a dynamic temperature, likewise.
     """
     xp = namespace(logits)
-    if processes:
-        logits = process(logits, state)
-    distance = tempered_distance(logits, state.temperature)
-    if truncates:
-        distance = truncate(distance, state)
+    distance = distance_from_best(process(logits, state) if processes else logits)
+    kept = truncate(distance, state) if truncates else keep_all(state)
     finite = xp.isfinite(xp.max(-distance))[:, 0]
+    tempered = kept.tempered(distance) if truncates else xp.divide(distance, kept.before)  # the same, in less time
     noise = gumbel_noise(state.key0, state.key1, state.step, logits.shape[-1])
-    noise = xp.where((state.temperature > 0.0)[:, None], noise, 0.0)
-    token_ids = xp.argmax(noise - distance)
-    return Sampled(xp.where(finite, token_ids, xp.zeros_like(token_ids)), finite)
+    token_ids = xp.argmax(xp.where((state.temperature > 0.0)[:, None], noise, 0.0) - tempered)
+    return Sampled(xp.where(finite, token_ids, xp.zeros_like(token_ids)), finite, kept)
 
 
 def process(logits: Array, state: SamplingState) -> Array:
-    """Apply what comes before temperature: steps 1 and 2 of the chain."""
-    logits = apply_logit_bias(logits, state.bias)
-    return apply_min_tokens(logits, state.stop_ids, state.min_tokens, state.step)
+    """Apply steps 1 to 7 of the chain to logits [rows, vocab]."""
+    history = state.history
+    logits = apply_logit_bias(logits, state.bias_ids, state.bias)
+    logits = keep_allowed(logits, state.allowed)
+    logits = ban_bad_words(logits, state.bad_words, history.tokens, history.length)
+    logits = apply_min_tokens(logits, state.stop_ids, state.min_tokens, state.step)
+    logits = penalize(logits, history, state.repetition_penalty, state.presence_penalty, state.frequency_penalty)
+    return discourage_repeats(
+        logits, history, state.no_repeat_ngram_size, state.dry_multiplier, state.dry_base, state.dry_allowed_length
+    )
 
 
-def truncate(distance: Array, state: SamplingState) -> Array:
-    """Move the tokens that may not be drawn to an infinite distance: steps 4 to 6 of the chain."""
-    xp = namespace(distance)
-    kept = distance <= bound_top_k(distance, state.top_k)
-    weights = xp.where(kept, xp.exp(-distance), 0.0)
-    kept = kept & (distance <= bound_top_p(distance, weights, state.top_p)) & keep_min_p(weights, state.min_p)
-    return xp.where(kept, distance, float("inf"))
+def distance_from_best(logits: Array) -> Array:
+    """Return how far each logit lies below the greatest of its row, float32 [rows, vocab], ≥ 0.
+
+    Subtracting the maximum before dividing keeps every T > 0 exact: no T overflows, and the smallest ones leave only
+    the best tokens at a finite distance. A banned token is at inf; a row that holds NaN or +inf, or nothing but -inf,
+    has NaN in it.
+    """
+    return namespace(logits).max(logits) - logits

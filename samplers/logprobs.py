@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from samplers.chain import process, truncate
+from samplers.chain import distance_from_best, process
+from samplers.kept import Kept
 from samplers.params import LogprobsMode
 from samplers.state import SamplingState
-from samplers.temperature import tempered_distance
 
 Array = Any
 
@@ -33,26 +33,33 @@ class TokenLogprobs:
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # inf is far away, and NaN marks a row that failed
-def token_logprobs(logits: Array, row: SamplingState, token_id: int, top: int, mode: LogprobsMode) -> TokenLogprobs:
+def token_logprobs(
+    logits: Array, row: SamplingState, kept: Kept, token_id: int, top: int, mode: LogprobsMode
+) -> TokenLogprobs:
     """Describe the draw of one token.
 
     Args:
         logits: raw, float32 [vocab].
-        row: the one-row state, [1, …], that the token was drawn with.
+        row: the one-row state, [1, …], that the token was drawn with; without the arrays of processing (`take`), the
+            logits are taken to have been left as they are.
+        kept: what `sample` said could have been drawn, [1, 1].
         token_id: the drawn token.
         top: how many of the most probable tokens to report, ≥ 0.
-        mode: `raw` is the model's own distribution, `tempered` is after bias and temperature, `processed` is the one
-            that was drawn from. At temperature 0 the latter two hold one token, whose log-probability is 0.
+        mode: `raw` is the model's own distribution, `tempered` is after processing and temperature, `processed` is the
+            one that was drawn from. At temperature 0 the latter two hold one token, whose log-probability is 0.
     """
-    processed = tempered_distance(process(logits[None], row), row.temperature)
-    drawn_from = truncate(processed, row)
-    # Another framework's sums may round to a wider bound: what was drawn was kept, and so was all that lies as near.
-    drawn_from = np.where(processed <= processed[:, token_id, None], processed, drawn_from)
+    processed = process(logits[None], row) if len(row.allowed) else logits[None]
+    distance = distance_from_best(processed)
+    drawn_from = kept.tempered(distance)
     if row.temperature[0] == 0.0:
         only = np.arange(logits.shape[0]) == token_id
-        processed = drawn_from = np.where(only, np.float32(0.0), np.float32(np.inf))[None]
-    distance = {"raw": logits.max() - logits, "tempered": processed[0], "processed": drawn_from[0]}[mode]
-    logprobs = _log_softmax(distance)
+        distance = drawn_from = np.where(only, np.float32(0.0), np.float32(np.inf))[None]
+    distances = {
+        "raw": logits.max() - logits,
+        "tempered": (distance / kept.before / kept.after)[0],
+        "processed": drawn_from[0],
+    }
+    logprobs = _log_softmax(distances[mode])
     best = _highest(logprobs, top)
     possible = logprobs[np.isfinite(logprobs)]
     return TokenLogprobs(

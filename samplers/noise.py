@@ -45,7 +45,8 @@ def threefry(key0: Array, key1: Array, counter0: Array, counter1: Array) -> tupl
 
 
 def _rotate_left(x: Array, k: int) -> Array:
-    return (x << k) | ((x >> (32 - k)) & ((1 << k) - 1))  # >> copies the sign bit; the mask takes the copies away
+    xp = namespace(x)  # a shift to the right copies the sign bit; the mask takes the copies away
+    return xp.shift_left(x, k) | (xp.shift_right(x, 32 - k) & ((1 << k) - 1))
 
 
 def row_key(seed: int, prompt_ids: Iterable[int], sample_index: int) -> tuple[int, int]:
@@ -68,6 +69,23 @@ def row_key(seed: int, prompt_ids: Iterable[int], sample_index: int) -> tuple[in
     return int(out0[0]), int(out1[0])
 
 
+def coin(key0: Array, key1: Array, step: Array) -> Array:
+    """Return a uniform number for each row and step that no token's noise is made of.
+
+    It is the first word of threefry(key, (step, -1)); a token's counter is never negative.
+
+    Args:
+        key0: first word of each row's key, int32 [rows].
+        key1: second word of each row's key, int32 [rows].
+        step: index of the token to draw, int32 [rows].
+
+    Returns:
+        float32 [rows], above 0 and below 1.
+    """
+    word, _ = threefry(key0, key1, step, namespace(step).zeros_like(step) - 1)
+    return _uniform(word)
+
+
 def gumbel_noise(key0: Array, key1: Array, step: Array, vocab_size: int) -> Array:
     """Return the Gumbel noise of every token at one step of each row.
 
@@ -84,13 +102,18 @@ def gumbel_noise(key0: Array, key1: Array, step: Array, vocab_size: int) -> Arra
         float32 [rows, vocab_size], finite, in [-2.81, 21.49].
     """
     xp = namespace(key0)
-    kernel = xp.gumbel_kernel(key0)
+    kernel = xp.kernel("gumbel_noise", key0)
     if kernel is not None:
         return kernel(key0, key1, step, vocab_size)
     half = (vocab_size + 1) // 2
     token = xp.arange(half, like=key0)[None, :]
     counter = step[:, None] + xp.zeros_like(token)
     words = xp.concat(threefry(key0[:, None], key1[:, None], counter, token))[:, :vocab_size]
-    uniform = xp.astype(((words >> 1) & 0x7FFFFFFF) | 1, xp.float32) * 2.0**-31
-    uniform = xp.minimum(uniform, 1.0 - 2.0**-24)  # rounding could reach 1, whose noise would be infinite
-    return -xp.log(-xp.log1p(-uniform))
+    return -xp.log(-xp.log1p(-_uniform(words)))
+
+
+def _uniform(word: Array) -> Array:
+    """Turn a word into a number above 0 and below 1."""
+    xp = namespace(word)
+    uniform = xp.astype((xp.shift_right(word, 1) & 0x7FFFFFFF) | 1, xp.float32) * 2.0**-31
+    return xp.minimum(uniform, 1.0 - 2.0**-24)  # rounding could reach 1, whose noise would be infinite

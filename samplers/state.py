@@ -1,112 +1,208 @@
 """SamplingState: every parameter of every slot as a row of an array, so that no value is part of a compiled program."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from samplers.noise import row_key
-from samplers.params import MAX_STOP_TOKEN_IDS, SamplingParams
-from samplers.temperature import LARGEST, SMALLEST
+from samplers.bias import NEVER
+from samplers.history import History, append
+from samplers.params import MAX_BAD_WORD_LENGTH, MAX_BAD_WORDS, MAX_LOGIT_BIASES, MAX_STOP_TOKEN_IDS
+from samplers.xp import namespace
 
 Array = Any
+
+
+_OFF, _ONE, _NONE = np.float32(0.0), np.float32(1.0), np.int32(0)
+
+# What each array holds in a row that asks for nothing, by the stage that reads it.
+_DRAW = {
+    "temperature": _ONE,
+    "key0": _NONE,
+    "key1": _NONE,
+    "step": _NONE,
+}
+_TRUNCATION = {
+    "temperature_span": _OFF,
+    "temperature_exponent": _ONE,
+    "temperature_last": np.bool_(False),
+    "top_n_sigma": _OFF,
+    "early_min_p": _OFF,
+    "top_k": _NONE,
+    "early_typical_p": _ONE,
+    "top_p": _ONE,
+    "min_p": _OFF,
+    "typical_p": _ONE,
+    "epsilon_cutoff": _OFF,
+    "eta_cutoff": _OFF,
+    "xtc_probability": _OFF,
+    "xtc_threshold": _OFF,
+}
+_PROCESSING = {
+    "bias_ids": _NONE,
+    "bias": _OFF,
+    "allowed": np.bool_(True),
+    "bad_words": np.int32(NEVER),
+    "min_tokens": _NONE,
+    "stop_ids": _NONE,
+    "repetition_penalty": _ONE,
+    "presence_penalty": _OFF,
+    "frequency_penalty": _OFF,
+    "no_repeat_ngram_size": _NONE,
+    "dry_multiplier": _OFF,
+    "dry_base": _ONE,
+    "dry_allowed_length": _NONE,
+    "tokens": _NONE,
+    "length": _NONE,
+    "counts": _NONE,
+    "matches": _NONE,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingState:
     """Sampling parameters as arrays, one row a slot; the same type holds rows picked for a step.
 
+    What the order of the steps decides is decided here, once a request, and not in every step: `vllm` is a row with its
+    min_p in `early_min_p`, `llamacpp` one with its typical_p in `early_typical_p` and `temperature_last` set. A row
+    whose temperature is 0 has no truncations, but where they come before the temperature.
+
     Attributes:
-        temperature: float32 [rows]; 0 is greedy.
-        top_k: int32 [rows]; 0 keeps all.
-        top_p: float32 [rows]; 1 keeps all.
-        min_p: float32 [rows]; 0 keeps all.
+        temperature: float32 [rows], the least where it is dynamic; 0 is greedy.
         key0: first word of the noise's key, int32 [rows].
         key1: second word of the noise's key, int32 [rows].
         step: tokens drawn so far, int32 [rows].
+        temperature_span: how far a dynamic temperature goes above its least, float32 [rows]; 0 where it is fixed.
+        temperature_exponent: float32 [rows].
+        temperature_last: bool [rows]; whether truncations see the untempered distribution.
+        top_n_sigma: float32 [rows]; 0 keeps all.
+        early_min_p: float32 [rows]; 0 keeps all.
+        top_k: int32 [rows]; 0 keeps all.
+        early_typical_p: float32 [rows]; 1 keeps all.
+        top_p: float32 [rows]; 1 keeps all.
+        min_p: float32 [rows]; 0 keeps all.
+        typical_p: float32 [rows]; 1 keeps all.
+        epsilon_cutoff: float32 [rows]; 0 keeps all.
+        eta_cutoff: float32 [rows]; 0 keeps all.
+        xtc_probability: float32 [rows]; 0 never.
+        xtc_threshold: float32 [rows].
+        bias_ids: int32 [rows, width], padded by repetition.
+        bias: added to the logits of these ids, float32 [rows, width].
+        allowed: bool [rows, vocab].
+        bad_words: int32 [rows, words, longest]; see `ban_bad_words`.
         min_tokens: int32 [rows].
         stop_ids: int32 [rows, width]; padded by repetition, all 0 where there is none.
-        bias: float32 [rows, vocab], added to the logits.
+        repetition_penalty: float32 [rows]; 1 changes nothing.
+        presence_penalty: float32 [rows].
+        frequency_penalty: float32 [rows].
+        no_repeat_ngram_size: int32 [rows]; 0 bans nothing.
+        dry_multiplier: float32 [rows]; 0 turns DRY off.
+        dry_base: float32 [rows].
+        dry_allowed_length: int32 [rows].
+        tokens: see `History`, like the three below.
+        length: int32 [rows].
+        counts: int32 [rows, max_length].
+        matches: int32 [rows, max_length].
     """
 
     temperature: Array
-    top_k: Array
-    top_p: Array
-    min_p: Array
     key0: Array
     key1: Array
     step: Array
+    temperature_span: Array
+    temperature_exponent: Array
+    temperature_last: Array
+    top_n_sigma: Array
+    early_min_p: Array
+    top_k: Array
+    early_typical_p: Array
+    top_p: Array
+    min_p: Array
+    typical_p: Array
+    epsilon_cutoff: Array
+    eta_cutoff: Array
+    xtc_probability: Array
+    xtc_threshold: Array
+    bias_ids: Array
+    bias: Array
+    allowed: Array
+    bad_words: Array
     min_tokens: Array
     stop_ids: Array
-    bias: Array
+    repetition_penalty: Array
+    presence_penalty: Array
+    frequency_penalty: Array
+    no_repeat_ngram_size: Array
+    dry_multiplier: Array
+    dry_base: Array
+    dry_allowed_length: Array
+    tokens: Array
+    length: Array
+    counts: Array
+    matches: Array
 
-    def take(self, rows: Array, *, bias: bool = True) -> "SamplingState":
+    @property
+    def history(self) -> History:
+        """Return what the rows have read and written."""
+        return History(self.tokens, self.length, self.counts, self.matches)
+
+    def take(self, rows: Array, *, processes: bool = True, truncates: bool = True) -> "SamplingState":
         """Pick rows.
 
         Args:
-            rows: their indices in the order wanted, an integer array of the same framework; or a slice.
-            bias: False leaves out the one wide array, for steps that do not process: it has no columns then.
+            rows: their indices in the order wanted, an integer array of the same framework.
+            processes: False leaves the arrays that `process` reads empty, for steps that do without.
+            truncates: False leaves those that truncation reads empty, likewise.
         """
-        narrow = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "bias"}
-        return SamplingState(bias=self.bias[rows] if bias else self.bias[:0, :0], **narrow)
+        xp = namespace(rows)
+        left_out = ({} if truncates else _TRUNCATION) | ({} if processes else _PROCESSING)
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return SamplingState(
+            **{name: array[:0] if name in left_out else xp.take(array, rows) for name, array in arrays.items()}
+        )
 
 
-def neutral_state(num_slots: int, vocab_size: int, num_eos: int) -> SamplingState:
+def advance(state: SamplingState, token_ids: Array) -> SamplingState:
+    """Move rows on by the tokens that were drawn.
+
+    Args:
+        state: of these rows, with the arrays of processing.
+        token_ids: int32 [rows].
+    """
+    grown = append(state.history, token_ids)
+    return replace(
+        state,
+        step=state.step + 1,
+        tokens=grown.tokens,
+        length=grown.length,
+        counts=grown.counts,
+        matches=grown.matches,
+    )
+
+
+def neutral_state(num_slots: int, vocab_size: int, num_eos: int, max_length: int) -> SamplingState:
     """Return NumPy arrays of identities: plain draws from the model's distribution.
 
     Args:
         num_slots: number of rows.
         vocab_size: width of the logits.
         num_eos: how many end-of-sequence ids the model has, beside a request's own stop ids.
+        max_length: positions of a row, prompt and generated tokens together.
     """
-    width = MAX_STOP_TOKEN_IDS + max(num_eos, 1)
-    integers = {name: np.zeros(num_slots, np.int32) for name in ("top_k", "key0", "key1", "step", "min_tokens")}
+    wide = {
+        "bias_ids": (MAX_LOGIT_BIASES,),
+        "bias": (MAX_LOGIT_BIASES,),
+        "allowed": (vocab_size,),
+        "bad_words": (MAX_BAD_WORDS, MAX_BAD_WORD_LENGTH),
+        "stop_ids": (MAX_STOP_TOKEN_IDS + max(num_eos, 1),),
+        "tokens": (max_length,),
+        "counts": (max_length,),
+        "matches": (max_length,),
+    }
+    identities = _DRAW | _TRUNCATION | _PROCESSING
     return SamplingState(
-        temperature=np.ones(num_slots, np.float32),
-        top_p=np.ones(num_slots, np.float32),
-        min_p=np.zeros(num_slots, np.float32),
-        stop_ids=np.zeros((num_slots, width), np.int32),
-        bias=np.zeros((num_slots, vocab_size), np.float32),
-        **integers,
-    )
-
-
-def state_row(
-    params: SamplingParams,
-    *,
-    prompt_ids: Iterable[int],
-    sample_index: int,
-    eos_token_ids: Iterable[int],
-    like: SamplingState,
-) -> SamplingState:
-    """Translate one sample's parameters into a row of NumPy scalars and vectors.
-
-    Args:
-        params: the request's parameters; token ids must be below the width of `like.bias`.
-        prompt_ids: the prompt; names the noise together with the seed.
-        sample_index: which of the request's samples.
-        eos_token_ids: the model's end-of-sequence ids.
-        like: gives the widths of `stop_ids` and `bias`.
-
-    Returns:
-        A state without the leading axis.
-    """
-    key0, key1 = row_key(params.seed, prompt_ids, sample_index)
-    stop_ids = sorted(params.stop_ids(eos_token_ids))
-    bias = np.zeros(like.bias.shape[-1], np.float32)
-    for token_id, value in params.logit_bias.items():
-        bias[token_id] = value
-    temperature = params.temperature and min(max(params.temperature, SMALLEST), LARGEST)
-    return SamplingState(
-        temperature=np.float32(temperature),
-        top_k=np.int32(params.top_k),
-        top_p=np.float32(params.top_p),
-        min_p=np.float32(params.min_p),
-        key0=np.int32(key0),
-        key1=np.int32(key1),
-        step=np.int32(0),
-        min_tokens=np.int32(params.min_tokens if stop_ids else 0),  # else it would ban the padding, token 0
-        stop_ids=np.resize(np.array(stop_ids or [0], np.int32), like.stop_ids.shape[-1]),
-        bias=bias,
+        **{
+            name: np.full((num_slots, *wide.get(name, ())), identity, identity.dtype)
+            for name, identity in identities.items()
+        }
     )

@@ -1,4 +1,4 @@
-"""Temperature: the distance of each token from the best one, divided by T."""
+"""Temperature: what the distance of each token from the best one is divided by, fixed or led by the entropy."""
 
 from typing import Any
 
@@ -9,21 +9,22 @@ Array = Any
 SMALLEST, LARGEST = 2.0**-126, 2.0**127  # float32 has no normal numbers beyond; between them every T acts as itself
 
 
-def tempered_distance(logits: Array, temperature: Array) -> Array:
-    """Return (max - logits) / T: the tempered logits, negated, with their maximum moved to 0.
-
-    Subtracting the maximum before dividing keeps every T > 0 exact: no T overflows, and the smallest ones leave only
-    the best tokens at a finite distance.
+def effective_temperature(temperature: Array, span: Array, exponent: Array, entropy: Array, count: Array) -> Array:
+    """Return each row's T: fixed, or min + (max - min) · (entropy / ln count) ** exponent (Kalomaze 2023, "dynatemp").
 
     Args:
-        logits: float32 [rows, vocab]; -inf bans a token.
-        temperature: float32 [rows], 0 or from SMALLEST to LARGEST; 0 counts as 1 here, since a greedy row draws the
-            nearest token at any T.
+        temperature: float32 [rows], the least where T is dynamic; 0 for greedy rows.
+        span: greatest T less the least, float32 [rows]; 0 where T is fixed.
+        exponent: float32 [rows], above 0.
+        entropy: of the tokens that may be drawn, in nats, float32 [rows, 1].
+        count: how many they are, float32 [rows, 1]; a single one has the least T.
 
     Returns:
-        float32 [rows, vocab], ≥ 0; 0 for the best tokens, inf for banned ones, NaN in rows that hold NaN or +inf or
-        nothing but -inf.
+        float32 [rows, 1], from SMALLEST to LARGEST; 1 for greedy rows, whose nearest token is the same at any T.
     """
-    xp = namespace(logits)
-    divisor = xp.where(temperature > 0.0, temperature, xp.zeros_like(temperature) + 1.0)
-    return (xp.max(logits) - logits) / divisor[:, None]
+    xp = namespace(temperature)
+    least, span = temperature[:, None], span[:, None]
+    highest = xp.log(xp.maximum(count, 2.0))  # one token has no entropy, whatever it is divided by
+    ratio = xp.minimum(xp.maximum(xp.divide(entropy, highest), 0.0), 1.0)
+    bent = xp.minimum(xp.maximum(least + span * xp.power(ratio, exponent[:, None]), SMALLEST), LARGEST)
+    return xp.where(least > 0.0, bent, 1.0)

@@ -11,11 +11,6 @@ float32, int32 = np.float32, np.int32
 _INFINITY_BITS = 0x7F800000
 
 
-def abs(x: Array) -> Array:
-    """Return the magnitude of each element."""
-    return np.abs(x)
-
-
 def exp(x: Array) -> Array:
     """Return e to the power of each element."""
     return np.exp(x)
@@ -32,6 +27,38 @@ def log1p(x: Array) -> Array:
     return np.log1p(x)
 
 
+def sqrt(x: Array) -> Array:
+    """Return the square root."""
+    return np.sqrt(x)
+
+
+def abs(x: Array) -> Array:
+    """Return the magnitude of each element."""
+    return np.abs(x)
+
+
+def divide(x: Array, y: Array) -> Array:
+    """Return x / y; overflow is inf and 0 / 0 NaN, without a warning."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return np.divide(x, y)
+
+
+def power(x: Array, y: Array) -> Array:
+    """Return x to the power of y; overflow is inf, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.power(x, y)
+
+
+def shift_left(x: Array, bits: int) -> Array:
+    """Move the bits of int32 to the left."""
+    return x << bits
+
+
+def shift_right(x: Array, bits: int) -> Array:
+    """Move the bits of int32 to the right; copies of the sign bit follow."""
+    return x >> bits
+
+
 def where(condition: Array, x: Array, y: Array) -> Array:
     """Choose from x where the condition holds and from y elsewhere; either may be a Python number."""
     return np.where(condition, x, y)
@@ -40,6 +67,11 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 def minimum(x: Array, y: Array) -> Array:
     """Return the lesser of each pair; y may be a Python number."""
     return np.minimum(x, y)
+
+
+def maximum(x: Array, y: Array) -> Array:
+    """Return the greater of each pair; y may be a Python number."""
+    return np.maximum(x, y)
 
 
 def isfinite(x: Array) -> Array:
@@ -55,6 +87,11 @@ def max(x: Array) -> Array:
 def sum(x: Array) -> Array:
     """Return each row's sum, [..., 1]."""
     return np.sum(x, axis=-1, keepdims=True, dtype=x.dtype)
+
+
+def all(x: Array) -> Array:
+    """Say of each row of truth values whether all hold, [..., 1]."""
+    return np.all(x, axis=-1, keepdims=True)
 
 
 def argmax(x: Array) -> Array:
@@ -82,6 +119,11 @@ def concat(arrays: Sequence[Array]) -> Array:
     return np.concatenate(arrays, axis=-1)
 
 
+def take(x: Array, rows: Array) -> Array:
+    """Pick rows of x [rows, ...] by their indices."""
+    return x[rows]
+
+
 def gather(x: Array, indices: Array) -> Array:
     """Take from each row of x [rows, n] the elements at that row's indices, int32 [rows, m]."""
     return np.take_along_axis(x, indices.astype(np.int64), axis=-1)
@@ -94,8 +136,20 @@ def scatter(x: Array, indices: Array, values: Array) -> Array:
     return out
 
 
-def gumbel_kernel(key: Array) -> Callable[..., Array] | None:
-    """Return a kernel that computes `gumbel_noise` for arrays like this one, or None where there is none."""
+def scatter_min(x: Array, indices: Array, values: Array) -> Array:
+    """Return x [rows, n] with each row's elements at its indices lowered to the least of the values given for them."""
+    out = x.copy()
+    np.minimum.at(out, (np.arange(len(x))[:, None], indices), values)
+    return out
+
+
+def when_all(condition: Array, function: Callable[[], Array], otherwise: Callable[[], Array]) -> Array:
+    """Compute an array one way if the whole condition holds, else the other; both make arrays of the same shape."""
+    return function() if condition.all() else otherwise()
+
+
+def kernel(name: str, like: Array) -> Callable[..., Array] | None:
+    """Return a kernel that computes what its name says for arrays like this one, or None where there is none."""
     return None
 
 

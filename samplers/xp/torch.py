@@ -10,14 +10,7 @@ Array = Any
 float32, int32 = torch.float32, torch.int32
 _INFINITY_BITS = 0x7F800000
 _BLOCK = 1024
-_cpu_gumbel: Callable[..., Array] | None = None
-_cpu_quantile: Callable[..., Array] | None = None
-_cpu_sum: Callable[..., Array] | None = None
-
-
-def abs(x: Array) -> Array:
-    """Return the magnitude of each element."""
-    return torch.abs(x)
+_kernels: dict[str, Callable[..., Array]] = {}
 
 
 def exp(x: Array) -> Array:
@@ -35,6 +28,36 @@ def log1p(x: Array) -> Array:
     return torch.log1p(x)
 
 
+def sqrt(x: Array) -> Array:
+    """Return the square root."""
+    return torch.sqrt(x)
+
+
+def abs(x: Array) -> Array:
+    """Return the magnitude of each element."""
+    return torch.abs(x)
+
+
+def divide(x: Array, y: Array) -> Array:
+    """Return x / y; overflow is inf and 0 / 0 NaN."""
+    return x / y
+
+
+def power(x: Array, y: Array) -> Array:
+    """Return x to the power of y; overflow is inf."""
+    return torch.pow(x, y)
+
+
+def shift_left(x: Array, bits: int) -> Array:
+    """Move the bits of int32 to the left."""
+    return x << bits
+
+
+def shift_right(x: Array, bits: int) -> Array:
+    """Move the bits of int32 to the right; copies of the sign bit follow."""
+    return x >> bits
+
+
 def where(condition: Array, x: Array, y: Array) -> Array:
     """Choose from x where the condition holds and from y elsewhere; either may be a Python number."""
     return torch.where(condition, x, y)
@@ -43,6 +66,11 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 def minimum(x: Array, y: Array) -> Array:
     """Return the lesser of each pair; y may be a Python number."""
     return torch.minimum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, max=y)
+
+
+def maximum(x: Array, y: Array) -> Array:
+    """Return the greater of each pair; y may be a Python number."""
+    return torch.maximum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, min=y)
 
 
 def isfinite(x: Array) -> Array:
@@ -57,13 +85,19 @@ def max(x: Array) -> Array:
 
 def sum(x: Array) -> Array:
     """Return each row's sum, [..., 1], the same bits whatever other rows there are."""
-    if _cpu_sum is not None and x.device.type == "cpu" and x.dim() == 2:
-        return _cpu_sum(x)
+    row_sum = kernel("row_sum", x)
+    if row_sum is not None:
+        return row_sum(x)
     if x.shape[-1] > _BLOCK:  # a long row alone would be split among threads; a block is too short for that
         missing = -x.shape[-1] % _BLOCK
         blocks = (torch.nn.functional.pad(x, (0, missing)) if missing else x).unflatten(-1, (-1, _BLOCK))
         x = torch.sum(blocks, dim=-1, dtype=x.dtype)
     return torch.sum(x, dim=-1, keepdim=True, dtype=x.dtype)
+
+
+def all(x: Array) -> Array:
+    """Say of each row of truth values whether all hold, [..., 1]."""
+    return torch.all(x, dim=-1, keepdim=True)
 
 
 def argmax(x: Array) -> Array:
@@ -91,6 +125,11 @@ def concat(arrays: Sequence[Array]) -> Array:
     return torch.cat(list(arrays), dim=-1)
 
 
+def take(x: Array, rows: Array) -> Array:
+    """Pick rows of x [rows, ...] by their indices."""
+    return x[rows]
+
+
 def gather(x: Array, indices: Array) -> Array:
     """Take from each row of x [rows, n] the elements at that row's indices, int32 [rows, m]."""
     return torch.gather(x, -1, indices.to(torch.int64))
@@ -101,18 +140,29 @@ def scatter(x: Array, indices: Array, values: Array) -> Array:
     return torch.scatter(x, -1, indices.to(torch.int64), values)
 
 
-def use_kernels(
-    gumbel_noise: Callable[..., Array], weighted_quantile: Callable[..., Array], row_sum: Callable[..., Array]
-) -> None:
-    """Let kernels compute these functions of CPU tensors from now on.
+def scatter_min(x: Array, indices: Array, values: Array) -> Array:
+    """Return x [rows, n] with each row's elements at its indices lowered to the least of the values given for them."""
+    return torch.scatter_reduce(x, -1, indices.to(torch.int64), values, "amin")
+
+
+def when_all(condition: Array, function: Callable[[], Array], otherwise: Callable[[], Array]) -> Array:
+    """Compute an array one way if the whole condition holds, else the other; both make arrays of the same shape."""
+    if torch.compiler.is_compiling():
+        return torch.cond(condition.all(), function, otherwise)
+    return function() if condition.all() else otherwise()
+
+
+def use_kernels(kernels: dict[str, Callable[..., Array]]) -> None:
+    """Let kernels compute functions of CPU tensors from now on.
 
     Args:
-        gumbel_noise: as `samplers.noise.gumbel_noise`, from the same words.
-        weighted_quantile: as `weighted_quantile` below, the same bounds.
-        row_sum: as `sum`, of two axes.
+        kernels: by the names that `kernel` is asked for. `gumbel_noise` and `partition` are as in noise.py and
+            partition.py, `weighted_quantile` and `row_sum` (of two axes) as `weighted_quantile` and `sum` here.
+            `shortlist` takes distances [rows, n] and a count; it returns some of the nearest, [rows, count], padded
+            with inf, and the least distance that it left out, [rows, 1].
     """
-    global _cpu_gumbel, _cpu_quantile, _cpu_sum
-    _cpu_gumbel, _cpu_quantile, _cpu_sum = map(_of_contiguous, (gumbel_noise, weighted_quantile, row_sum))
+    _kernels.clear()
+    _kernels.update({name: _of_contiguous(kernel) for name, kernel in kernels.items()})
 
 
 def _of_contiguous(kernel: Callable[..., Array]) -> Callable[..., Array]:
@@ -124,15 +174,16 @@ def _of_contiguous(kernel: Callable[..., Array]) -> Callable[..., Array]:
     return call
 
 
-def gumbel_kernel(key: Array) -> Callable[..., Array] | None:
-    """Return a kernel that computes `gumbel_noise` for arrays like this one, or None where there is none."""
-    return _cpu_gumbel if key.device.type == "cpu" else None
+def kernel(name: str, like: Array) -> Callable[..., Array] | None:
+    """Return a kernel that computes what its name says for arrays like this one, or None where there is none."""
+    return _kernels.get(name) if like.device.type == "cpu" else None
 
 
 def weighted_quantile(x: Array, weights: Array | None, target: Array) -> Array:
     """Find each row's least bound t such that the weights of the elements x ≤ t sum to the target or more."""
-    if _cpu_quantile is not None and x.device.type == "cpu":
-        return _cpu_quantile(x, weights, target)
+    quantile = kernel("weighted_quantile", x)
+    if quantile is not None:
+        return quantile(x, weights, target)
     order = x.view(torch.int32)
     low = torch.zeros_like(order[:, :1])
     for i in range(31):

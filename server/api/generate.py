@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from server.api import examples
 from server.api.answers import describe_choice, describe_origin, describe_outcome, join
+from server.api.bad_words import encode_bad_words
 from server.api.body import read_body
 from server.api.completion import Delta, Stopping
 from server.api.disconnect import until_disconnect
@@ -43,7 +44,8 @@ async def generate(request: Request) -> Response:
     state = request.app.state
     model = find_model(state, body.model)
     vocab_size, limit_s = model.engine.backend.vocab_size, state.settings.max_timeout_s
-    sampling = resolve_sampling(body, vocab_size=vocab_size, max_timeout_s=limit_s)
+    bad_words = encode_bad_words(model.tokenizer, body.bad_words)
+    sampling = resolve_sampling(body, vocab_size=vocab_size, max_timeout_s=limit_s, bad_words=bad_words)
     generation = Generation(
         model=model,
         prompts=await encode_prompts(model.tokenizer, body.prompt, special_tokens=body.special_tokens),

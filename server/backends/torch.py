@@ -7,10 +7,13 @@ from typing import Any, Literal
 
 import torch
 
-from samplers.chain import sample
+from samplers.chain import Sampled, sample
+from samplers.history import History, append
+from samplers.kept import Kept
 from samplers.logprobs import TokenLogprobs, token_logprobs
 from samplers.params import SamplingParams
-from samplers.state import SamplingState, neutral_state, state_row
+from samplers.row import state_row
+from samplers.state import SamplingState, neutral_state
 from server.backends import torch_plain
 from server.backends.base import Decoded, PromptPiece, Reproducible
 from server.backends.torch_compile import Compilation
@@ -121,7 +124,7 @@ class TorchBackend:
         )
         with torch.no_grad():
             for field in fields(SamplingState):
-                getattr(self._state, field.name)[slot] = torch.as_tensor(getattr(row, field.name))
+                getattr(self._state, field.name)[slot] = torch.from_numpy(getattr(row, field.name))[0]
             self._last_token[slot] = prompt_ids[-1]
             self._position[slot] = len(prompt_ids) - 1
         self._params[slot] = params
@@ -136,17 +139,22 @@ class TorchBackend:
         step = self._compilation.step if self._compilation is not None else decode_step
         with torch.no_grad():
             rows = self._indices(slots)
-            state = self._state.take(rows, bias=processes)
+            state = self._state.take(rows, processes=variant[0], truncates=variant[1])
             inputs = self._last_token[rows], rows, self._position[rows], state
-            token_ids, finite, logits = step(*inputs, self._decoder, self._keys, self._values, *variant)
-            drawn = Decoded(token_ids.tolist(), finite.tolist(), [None] * len(slots))
-            for row, slot in enumerate(slots):
-                drawn.logprobs[row] = self._logprobs(slot, logits[row], drawn.token_ids[row])
-            self._last_token[rows] = token_ids.to(torch.int64)
+            sampled, logits, history = step(*inputs, self._decoder, self._keys, self._values, *variant)
+            token_ids = sampled.token_ids.tolist()
+            logprobs = [
+                None if asked.logprobs is None else _describe(asked, row, logits, state, sampled, token_ids[row])
+                for row, asked in enumerate(params)
+            ]
+            self._last_token[rows] = sampled.token_ids.to(torch.int64)
             self._position[rows] += 1
             self._state.step[rows] += 1
-        self._poisoned.update(slot for slot, fine in zip(slots, drawn.finite, strict=True) if not fine)
-        return drawn
+            if history is not None:
+                self._remember(rows, history)
+        finite = sampled.finite.tolist()
+        self._poisoned.update(slot for slot, fine in zip(slots, finite, strict=True) if not fine)
+        return Decoded(token_ids, finite, logprobs)
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
@@ -178,7 +186,8 @@ class TorchBackend:
     def _example(self, rows: int, processes: bool, truncates: bool) -> tuple[Any, ...]:
         """Make arguments for a trial run of the step: it writes to the scratch slots of the cache and nowhere else."""
         slots = self._indices(range(self.num_slots, self.num_slots + rows))
-        state = self._neutral_state().take(slice(0, rows), bias=processes)
+        picked = self._indices(range(rows))
+        state = self._neutral_state().take(picked, processes=processes, truncates=truncates)
         inputs = torch.zeros_like(slots), slots, torch.zeros_like(slots)
         if rows > 1:  # one program for any number of them
             for array in (*inputs, *(getattr(state, field.name) for field in fields(state))):
@@ -187,16 +196,13 @@ class TorchBackend:
         return *inputs, state, self._decoder, self._keys, self._values, processes, truncates
 
     def _neutral_state(self) -> SamplingState:
-        state = neutral_state(max(self.num_slots, SCRATCH_SLOTS), self.vocab_size, len(self.eos_token_ids))
+        num_rows = max(self.num_slots, SCRATCH_SLOTS)
+        state = neutral_state(num_rows, self.vocab_size, len(self.eos_token_ids), self.max_length)
         return SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(self._device) for f in fields(state)))
 
-    def _logprobs(self, slot: int, logits: Tensor, token_id: int) -> TokenLogprobs | None:
-        params = self._params[slot]
-        if params.logprobs is None:
-            return None
-        state = self._state.take(slice(slot, slot + 1))
-        host = SamplingState(*(getattr(state, field.name).cpu().numpy() for field in fields(state)))
-        return token_logprobs(logits.cpu().numpy(), host, token_id, params.logprobs, params.logprobs_mode)
+    def _remember(self, rows: Tensor, history: History) -> None:
+        for field in fields(History):
+            getattr(self._state, field.name)[rows] = getattr(history, field.name)
 
     def _indices(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64, device=self._device)
@@ -212,7 +218,7 @@ def decode_step(
     values: list[Tensor],
     processes: bool,
     truncates: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Sampled, Tensor, History | None]:
     """Feed each row's last token and sample its next one: the unit that is compiled.
 
     Args:
@@ -227,11 +233,22 @@ def decode_step(
         truncates: whether any row cuts tokens off.
 
     Returns:
-        Token ids int32 [rows], finite bool [rows], raw logits float32 [rows, vocab].
+        What was drawn, raw logits float32 [rows, vocab], and the rows' history with it; None if not `processes`.
     """
     logits = decoder.logits(decoder(token_ids, slots, positions, keys, values))
     sampled = sample(logits, state, processes=processes, truncates=truncates)
-    return sampled.token_ids, sampled.finite, logits
+    return sampled, logits, append(state.history, sampled.token_ids) if processes else None
+
+
+def _describe(
+    params: SamplingParams, row: int, logits: Tensor, state: SamplingState, sampled: Sampled, token_id: int
+) -> TokenLogprobs:
+    """Describe the draw of one row on the host."""
+    picked = state.take(torch.tensor([row], device=logits.device), processes=params.processes, truncates=False)
+    host = SamplingState(*(getattr(picked, field.name).cpu().numpy() for field in fields(picked)))
+    kept = Kept(*(getattr(sampled.kept, field.name)[row : row + 1].cpu().numpy() for field in fields(Kept)))
+    assert params.logprobs is not None
+    return token_logprobs(logits[row].cpu().numpy(), host, kept, token_id, params.logprobs, params.logprobs_mode)
 
 
 def _pick_device(device: str) -> torch.device:

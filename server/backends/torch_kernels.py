@@ -6,8 +6,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.cpp_extension import include_paths, library_paths
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "cpu"
 _LANES = 16  # floats that a kernel takes at once
+_SAMPLER_KERNELS = ("gumbel_noise", "partition", "row_sum", "shortlist", "weighted_quantile")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
 
 
@@ -56,9 +59,13 @@ def load_kernels(cache_dir: Path) -> bool:
         log.warning("the CPU kernels could not be built, the backend runs in plain torch, slower: %s", detail[-2000:])
         return False
     _register_shapes()
-    kernels = torch.ops.kelvin
-    use_kernels(kernels.gumbel_noise, kernels.weighted_quantile, kernels.row_sum)
+    use_kernels(sampler_kernels())
     return True
+
+
+def sampler_kernels() -> dict[str, Callable[..., Any]]:
+    """Return the sampler's kernels by name, for `samplers.xp.torch.use_kernels`; they must have been loaded."""
+    return {name: getattr(torch.ops.kelvin, name) for name in _SAMPLER_KERNELS}
 
 
 def _loaded() -> bool:
@@ -130,3 +137,11 @@ def _register_shapes() -> None:
     @torch.library.register_fake("kelvin::weighted_quantile")
     def weighted_quantile(x, weights, target):  # type: ignore[no-untyped-def]
         return target.new_empty(target.shape)
+
+    @torch.library.register_fake("kelvin::partition")
+    def partition(distance, divisor):  # type: ignore[no-untyped-def]
+        return tuple(divisor.new_empty(divisor.shape) for _ in range(4))
+
+    @torch.library.register_fake("kelvin::shortlist")
+    def shortlist(distance, size):  # type: ignore[no-untyped-def]
+        return distance.new_empty(distance.shape[0], size), distance.new_empty(distance.shape[0], 1)

@@ -5,7 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from samplers import chain
 from samplers.noise import threefry
 from samplers.params import SamplingParams
-from samplers.state import SamplingState, neutral_state, state_row
-from samplers.temperature import tempered_distance
+from samplers.row import state_row
+from samplers.state import SamplingState, neutral_state
 from samplers.xp import torch as xp_torch
-from server.backends.torch_kernels import load_kernels
+from server.backends.torch_kernels import load_kernels, sampler_kernels
 
 PROMPT = (1, 2, 3)
 LAWS = settings(
@@ -37,11 +37,12 @@ class Framework:
 
     name: str
     asarray: Callable[[np.ndarray], Any]
+    compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a function of the samplers on this framework's arrays."""
         with np.errstate(over="ignore", invalid="ignore"):  # overflow to inf is meant, and NaN marks the row
-            return self._host(function(*map(self._device, arguments), **options))
+            return self._host(self.compiled(function)(*map(self._device, arguments), **options))
 
     def sample(self, logits: np.ndarray, state: SamplingState, **options: Any) -> chain.Sampled:
         return self(chain.sample, logits, state, **options)
@@ -59,17 +60,62 @@ class Framework:
         return self.asarray(value) if isinstance(value, np.ndarray) else value
 
     def _host(self, value: Any) -> Any:
-        if isinstance(value, chain.Sampled):
-            return chain.Sampled(np.asarray(value.token_ids), np.asarray(value.finite))
+        if is_dataclass(value):
+            return type(value)(*(self._host(getattr(value, field.name)) for field in fields(value)))
         return tuple(map(np.asarray, value)) if isinstance(value, tuple) else np.asarray(value)
 
 
 def distance(logits: Any, state: SamplingState) -> Any:
-    return chain.truncate(tempered_distance(chain.process(logits, state), state.temperature), state)
+    distance = chain.distance_from_best(chain.process(logits, state))
+    return chain.truncate(distance, state).tempered(distance)
+
+
+def leaves_of(value: Any) -> Iterator[Any]:
+    """Yield the arrays within dataclasses and tuples."""
+    if is_dataclass(value):
+        value = tuple(getattr(value, field.name) for field in fields(value))
+    if isinstance(value, tuple):
+        for item in value:
+            yield from leaves_of(item)
+    else:
+        yield value
+
+
+def refilled(value: Any, leaves: Iterator[Any]) -> Any:
+    """Build the like of a value with other arrays."""
+    if is_dataclass(value):
+        return type(value)(*(refilled(getattr(value, field.name), leaves) for field in fields(value)))
+    return tuple(refilled(item, leaves) for item in value) if isinstance(value, tuple) else next(leaves)
+
+
+def compiled_by_xla(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function; tf.function knows no dataclasses, so that their arrays are passed one by one."""
+    import tensorflow as tf
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        made: list[Any] = []
+
+        @tf.function(jit_compile=True, autograph=False)
+        def program(leaves: list[Any]) -> list[Any]:
+            made.append(function(*refilled(arguments, iter(leaves)), **options))
+            return list(leaves_of(made[0]))
+
+        results = program(list(leaves_of(arguments)))
+        return refilled(made[0], iter(results))
+
+    return call
 
 
 NUMPY = Framework("numpy", lambda array: array)
 TORCH = Framework("torch", torch.from_numpy)
+
+
+def tensorflow(*, xla: bool) -> Framework:
+    """Return TensorFlow, eager or compiled; skips where it is not installed."""
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install -e '.[tensorflow]'")
+    if xla:
+        return Framework("XLA", tf.convert_to_tensor, compiled_by_xla)
+    return Framework("tensorflow", tf.convert_to_tensor)
 
 
 def dynamic(array: np.ndarray) -> torch.Tensor:
@@ -106,10 +152,9 @@ def choose_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
     def choose(wanted: bool) -> None:
         kernels = request.getfixturevalue("cpu_kernels") if wanted else None
-        for slot in ("_cpu_gumbel", "_cpu_quantile", "_cpu_sum"):
-            monkeypatch.setattr(xp_torch, slot, None)
+        monkeypatch.setattr(xp_torch, "_kernels", {})
         if kernels is not None:
-            xp_torch.use_kernels(kernels.gumbel_noise, kernels.weighted_quantile, kernels.row_sum)
+            xp_torch.use_kernels(sampler_kernels())
 
     return choose
 
@@ -121,10 +166,12 @@ def torch_path(request: pytest.FixtureRequest, choose_kernels: Callable[[bool], 
     return request.param
 
 
-@pytest.fixture(params=["numpy", "torch", "torch with kernels"])
+@pytest.fixture(params=["numpy", "torch", "torch with kernels", "tensorflow"])
 def xp(request: pytest.FixtureRequest, choose_kernels: Callable[[bool], None]) -> Framework:
-    """Run a test on NumPy, on torch, and on torch with the CPU kernels."""
+    """Run a test on NumPy, on torch, on torch with the CPU kernels, and on TensorFlow."""
     choose_kernels(request.param == "torch with kernels")
+    if request.param == "tensorflow":
+        return tensorflow(xla=False)
     return NUMPY if request.param == "numpy" else TORCH
 
 
@@ -157,15 +204,18 @@ def rows_of(
     *,
     eos: Iterable[int] = (),
     prompt: Sequence[int] = PROMPT,
+    generated: Sequence[int] = (),
     step: int = 0,
+    max_length: int = 64,
 ) -> SamplingState:
     """Make a state of one row for each of the parameters; row i is the request's sample i."""
     eos = tuple(eos)
-    state = neutral_state(len(params), vocab_size, len(eos))
+    state = neutral_state(len(params), vocab_size, len(eos), max_length)
+    given = {"prompt_ids": prompt, "generated_ids": generated, "eos_token_ids": eos, "like": state}
     for i, row in enumerate(params):
-        made = state_row(row, prompt_ids=prompt, sample_index=i, eos_token_ids=eos, like=state)
+        made = state_row(row, sample_index=i, **given)
         for field in fields(SamplingState):
-            getattr(state, field.name)[i] = getattr(made, field.name)
+            getattr(state, field.name)[i] = getattr(made, field.name)[0]
     return replace(state, step=state.step + np.int32(step))
 
 

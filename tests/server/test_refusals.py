@@ -23,7 +23,21 @@ from tests.server.asking import generate, refused, texts
         ({"seed": 2**63}, "seed"),
         ({"logprobs": 21}, "logprobs"),
         ({"logprobs_mode": "cooked"}, "logprobs_mode"),
-        ({"order": "vllm"}, "order"),
+        ({"order": "sglang"}, "order"),
+        ({"dynamic_temperature": {"min": 1.0}}, "dynamic_temperature"),
+        ({"dynamic_temperature": {"min": 2.0, "max": 1.0}}, "dynamic_temperature"),
+        ({"dynamic_temperature": {"min": 0.5, "max": 1.0, "exponent": 0}}, "dynamic_temperature"),
+        ({"dynamic_temperature": {"min": 0.5, "max": 1.0}, "temperature": 0.7}, "temperature"),
+        ({"typical_p": 0}, "typical_p"),
+        ({"eta_cutoff": 1}, "eta_cutoff"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"presence_penalty": 2.1}, "presence_penalty"),
+        ({"dry_base": 0.9}, "dry_base"),
+        ({"allowed_token_ids": []}, "allowed_token_ids"),
+        ({"allowed_token_ids": [258]}, "allowed_token_ids"),
+        ({"bad_words": [""]}, "bad_words"),
+        ({"bad_words": ["x" * 17]}, "bad_words"),
+        ({"bad_words": ["x"] * 65}, "bad_words"),
         ({"timeout_s": 0}, "timeout_s"),
         ({"timeout_s": 30.5}, "timeout_s"),
         ({"stop": [""]}, "stop"),
@@ -80,31 +94,31 @@ def test_the_bounds_themselves_are_taken(client):
 
 
 @pytest.mark.parametrize(
-    ("field", "neutral", "other"),
+    ("field", "value"),
     [
-        ("typical_p", 1, 0.5),
-        ("top_n_sigma", 0, 1.0),
-        ("epsilon_cutoff", 0.0, 1e-4),
-        ("eta_cutoff", 0, 1e-4),
-        ("xtc_probability", 0, 0.5),
-        ("xtc_threshold", 0.1, 0.2),
-        ("dynamic_temperature", None, {"min": 0.5, "max": 1.5, "exponent": 1.0}),
-        ("repetition_penalty", 1.0, 1.1),
-        ("presence_penalty", 0, 0.1),
-        ("frequency_penalty", 0, -0.1),
-        ("no_repeat_ngram_size", 0, 3),
-        ("dry_multiplier", 0, 0.8),
-        ("dry_base", 1.75, 2),
-        ("dry_allowed_length", 2, 3),
-        ("allowed_token_ids", None, [1, 2]),
-        ("bad_words", [], ["x"]),
+        ("typical_p", 0.5),
+        ("top_n_sigma", 1.0),
+        ("epsilon_cutoff", 1e-4),
+        ("eta_cutoff", 1e-4),
+        ("xtc_probability", 0.5),
+        ("xtc_threshold", 0.2),
+        ("dynamic_temperature", {"min": 0.5, "max": 1.5, "exponent": 2.0}),
+        ("repetition_penalty", 1.1),
+        ("presence_penalty", 0.1),
+        ("frequency_penalty", -0.1),
+        ("no_repeat_ngram_size", 3),
+        ("dry_multiplier", 0.8),
+        ("dry_base", 2.0),
+        ("dry_allowed_length", 3),
+        ("allowed_token_ids", [1, 2]),
+        ("bad_words", ["x"]),
+        ("order", "vllm"),
     ],
 )
-def test_what_is_not_supported_yet_is_refused_and_never_ignored(client, field, neutral, other):
-    assert generate(client, **{field: neutral})["sampling"]["resolved"][field] == neutral
-    error = refused(client, **{field: other})
-    assert error["param"] == field
-    assert "does not support it yet" in error["message"]
+def test_every_sampler_of_the_contract_is_taken_and_shown_as_it_was_asked(client, field, value):
+    sampling = generate(client, **{field: value})["sampling"]
+    assert sampling["resolved"][field] == value
+    assert sampling["sources"][field] == "request"
 
 
 @pytest.mark.parametrize(

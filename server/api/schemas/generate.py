@@ -2,12 +2,11 @@
 
 from pydantic import Field
 
-from server.api.schemas.not_yet import NotYet
 from server.api.schemas.prompt import Prompts
 from server.api.schemas.sampling import SamplingFields
 
 
-class GenerateRequest(NotYet, SamplingFields):
+class GenerateRequest(SamplingFields):
     """A prompt and how to sample its continuation."""
 
     prompt: Prompts = Field(description="A text, up to 256 texts, or the token ids of one prompt.")

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include <torch/csrc/stable/tensor.h>
 
@@ -43,5 +44,13 @@ Tensor row_sum(const Tensor& x);
 // Find each row's least x whose weight, with that of all smaller ones, reaches the target; infinity where it never does.
 // x [rows, n] ≥ 0; weights [rows, n] ≥ 0, or none for ones; target [rows, 1]. Returns [rows, 1].
 Tensor weighted_quantile(const Tensor& x, const std::optional<Tensor>& weights, const Tensor& target);
+
+// Sum up each row of distances [rows, n] ≥ 0 divided by divisor [rows, 1]; infinite ones are left out. Returns, each
+// [rows, 1]: how many, their standard deviation, the sum of exp(-d), the sum of d · exp(-d).
+std::tuple<Tensor, Tensor, Tensor, Tensor> partition(const Tensor& distance, const Tensor& divisor);
+
+// List the nearest of each row's distances [rows, n] ≥ 0: at most `size` of them in [rows, size], then infinity; and in
+// [rows, 1] the least of those that are left out.
+std::tuple<Tensor, Tensor> shortlist(const Tensor& distance, int64_t size);
 
 }  // namespace kelvin

@@ -6,27 +6,8 @@
 #include "pool.h"
 #include "vector.h"
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
 namespace kelvin {
 namespace {
-
-// A sum in two levels, so that small terms do not drown in a large total.
-struct Accumulator {
-  Floats inner{}, outer{};
-  int64_t count = 0;
-
-  void add(Floats x) {
-    inner += x;
-    if (++count % 64 == 0) {
-      outer += inner;
-      inner = Floats{};
-    }
-  }
-  float sum() const { return kelvin::sum(outer + inner); }
-};
 
 // The candidates of one row's search: distances and weights that lie between the bounds found so far.
 struct Candidates {
@@ -65,18 +46,6 @@ float split(const float* x, const float* w, int64_t count, float pivot, Candidat
   near.count = n;
   far.count = f;
   return mass;
-}
-
-inline int32_t bits_of(float x) {
-  int32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-inline float float_of(int32_t bits) {
-  float x;
-  std::memcpy(&x, &bits, sizeof x);
-  return x;
 }
 
 // Least x whose weight, with that of all smaller ones, reaches the target; infinity if all together do not.

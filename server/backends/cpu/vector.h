@@ -9,6 +9,10 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace kelvin {
 
 using torch::headeronly::ScalarType;
@@ -47,6 +51,33 @@ inline float sum(Floats x) {
   for (int64_t width = kLanes / 2; width > 0; width /= 2)
     for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];
+}
+
+// A sum in two levels, so that small terms do not drown in a large total.
+struct Accumulator {
+  Floats inner{}, outer{};
+  int64_t count = 0;
+
+  void add(Floats x) {
+    inner += x;
+    if (++count % 64 == 0) {
+      outer += inner;
+      inner = Floats{};
+    }
+  }
+  float sum() const { return kelvin::sum(outer + inner); }
+};
+
+inline int32_t bits_of(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+inline float float_of(int32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
 }
 
 // e^x for x ≤ 0, within 2 units in the last place; 0 below the smallest normal number.
