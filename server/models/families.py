@@ -1,7 +1,6 @@
 """The model families that the decoder runs: where each keeps its shape in config.json, and what it always does.
 
-A new family is a row here and one in `tensor_names.py`. Whatever a config may ask beyond these rows is in `IDENTITIES`:
-a key there with any other value changes the computation and is refused, never dropped.
+A new family is a row here and one in `tensor_names.py`. What a config may ask beyond these rows is in `identities.py`.
 """
 
 from collections.abc import Mapping
@@ -37,11 +36,11 @@ class Family:
     """One model family.
 
     Attributes:
+        keys: field, of DecoderSpec or of what is read on the way to it → key in config.json.
+        defaults: field → its value where config.json does not say.
         norm: kind of normalisation.
         gated: whether the feed-forward layer multiplies by a gate.
         rotary: whether positions are rotary; otherwise they are learned.
-        keys: field, of DecoderSpec or of what is read on the way to it → key in config.json.
-        defaults: field → its value where config.json does not say.
         identities: like `IDENTITIES`, for keys that only this family reads.
         equal: key → key that must hold the same, for what the family has only in other proportions.
         rope_keys: `rope_theta` and, where part of a head may turn, `partial_rotary_factor` → their keys beside
@@ -52,11 +51,11 @@ class Family:
         activations: name in config.json → activation.
     """
 
-    norm: Literal["rms", "layer"]
-    gated: bool
-    rotary: bool
     keys: Mapping[str, str]
     defaults: Mapping[str, Any]
+    norm: Literal["rms", "layer"] = "rms"
+    gated: bool = True
+    rotary: bool = True
     identities: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     equal: Mapping[str, str] = field(default_factory=dict)
     rope_keys: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _ROPE_KEYS)
@@ -96,41 +95,26 @@ _LATE_WINDOW_DEFAULTS = {"sliding_window": 4096, "use_sliding_window": False, "m
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={**_RMS_KEYS, **_BIAS_KEYS, "mlp_bias": "mlp_bias"},
         defaults=_RMS_DEFAULTS,
     ),
     "mistral": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={**_RMS_KEYS, **_WINDOW_KEYS},
         defaults={**_RMS_DEFAULTS, "num_kv_heads": 8, "sliding_window": 4096},
         identities={"layer_types": ()},
         sliding="every",
     ),
     "qwen2": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={**_RMS_KEYS, **_LATE_WINDOW_KEYS},
         defaults={**_RMS_DEFAULTS, **_LATE_WINDOW_DEFAULTS, "num_kv_heads": 32, "qkv_bias": True},
         sliding="late",
     ),
     "qwen3": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={**_RMS_KEYS, **_LATE_WINDOW_KEYS, **_BIAS_KEYS},
         defaults={**_RMS_DEFAULTS, **_LATE_WINDOW_DEFAULTS, "num_kv_heads": 32, "head_dim": 128},
         sliding="late",
     ),
     "smollm3": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={
             **_RMS_KEYS,
             **_SWITCHED_WINDOW_KEYS,
@@ -147,12 +131,10 @@ FAMILIES: dict[str, Family] = {
             "unrotated_interval": 4,
             "use_sliding_window": False,
         },
+        identities={"pretraining_tp": (1, 2)},  # checkpoints carry a 2, which concerns another model's products
         sliding="unrotated",
     ),
     "phi3": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={**_RMS_KEYS, **_WINDOW_KEYS},
         defaults={**_RMS_DEFAULTS, "norm_eps": 1e-5},
         identities={"layer_types": ()},
@@ -160,9 +142,6 @@ FAMILIES: dict[str, Family] = {
         sliding="every",
     ),
     "gemma": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={**_RMS_KEYS, **_BIAS_KEYS},
         defaults={
             **_RMS_DEFAULTS,
@@ -176,9 +155,6 @@ FAMILIES: dict[str, Family] = {
         activations={**ACTIVATIONS, "gelu": "gelu_tanh"},  # what the first configs call gelu was trained with tanh
     ),
     "gemma2": Family(
-        norm="rms",
-        gated=True,
-        rotary=True,
         keys={
             **_RMS_KEYS,
             **_LAYER_TYPE_KEYS,
@@ -268,40 +244,4 @@ FAMILIES: dict[str, Family] = {
         },
         equal={"word_embed_proj_dim": "hidden_size"},
     ),
-}
-
-# An absent key and null are the identity of every one of these; a list is one if all its entries are.
-IDENTITIES: dict[str, tuple[Any, ...]] = {
-    "add_cross_attention": (False,),
-    "alibi": (False,),
-    "attention_multiplier": (),
-    "attention_sink": (False,),
-    "attn_logit_softcapping": (),
-    "clip_qkv": (),
-    "embedding_multiplier": (1.0,),
-    "final_logit_softcapping": (),
-    "is_encoder_decoder": (False,),
-    "layer_types": ("full_attention",),
-    "logit_scale": (1.0,),
-    "logits_scaling": (1.0,),
-    "n_routed_experts": (0,),
-    "no_rope_layers": (1,),
-    "num_experts": (0,),
-    "num_local_experts": (0,),
-    "parallel_attn": (False,),
-    "partial_rotary_factor": (1.0,),
-    "pretraining_tp": (1,),
-    "pruned_heads": ({},),
-    "qk_layernorm": (False,),
-    "qk_norm": (False,),
-    "quantization_config": (),
-    "query_pre_attn_scalar": (),
-    "residual_multiplier": (1.0,),
-    "rope_interleaved": (False,),
-    "sliding_window": (),
-    "use_bidirectional_attention": (False,),
-    "use_mrope": (False,),
-    "use_parallel_residual": (False,),
-    "use_qk_norm": (False,),
-    "use_sliding_window": (False,),
 }

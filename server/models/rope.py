@@ -83,25 +83,30 @@ def inverse_frequencies(rope: Rope) -> np.ndarray:
     """
     # In float32 throughout, as the models were trained: the last bit of a frequency grows with the position.
     exponents = np.arange(0, rope.width, 2, dtype=np.float32) / np.float32(rope.width)
-    frequencies = (1.0 / np.float32(rope.theta) ** exponents).astype(np.float32)
+    frequencies: np.ndarray = (1.0 / np.float32(rope.theta) ** exponents).astype(np.float32)
     if rope.scaling == "llama3":
         return _stretched_where_long(frequencies, rope)
-    return frequencies / np.float32(rope.factor)
+    frequencies /= np.float32(rope.factor)
+    return frequencies
 
 
 def _stretched_where_long(frequencies: np.ndarray, rope: Rope) -> np.ndarray:
     turns = rope.original_context / (2 * math.pi / frequencies)  # of a pair, over the original context
     kept = (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
     kept = np.clip(kept, 0.0, 1.0).astype(np.float32)
-    return (1 - kept) * frequencies / np.float32(rope.factor) + kept * frequencies
+    stretched: np.ndarray = (1 - kept) * frequencies / np.float32(rope.factor) + kept * frequencies
+    return stretched
 
 
 def _parameters(config: dict[str, Any]) -> dict[str, Any]:
     rope: dict[str, Any] = {}
     for key in ("rope_scaling", "rope_parameters"):
-        if not isinstance(config.get(key) or {}, dict):
-            raise ModelError(f"config.json: {key} must be an object or null; it is {short(config[key])}")
-        rope |= config.get(key) or {}
+        given = config.get(key) or {}
+        if not isinstance(given, dict):
+            raise ModelError(f"config.json: {key} must be an object or null; it is {short(given)}")
+        if rope and given and rope != given:
+            raise ModelError("config.json: rope_scaling and rope_parameters differ; keep the one that is right")
+        rope = rope or given
     return rope
 
 

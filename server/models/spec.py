@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from server.errors import ModelError
 from server.models.config_fields import ConfigFields, short
-from server.models.families import FAMILIES, IDENTITIES, Activation, Family
+from server.models.families import FAMILIES, Activation, Family
+from server.models.identities import refuse_what_is_not_honoured
 from server.models.layer_traits import read_rotates, read_windows
 from server.models.rope import Rope, read_rope
 
@@ -86,7 +87,7 @@ def spec_from_config(config: dict[str, Any], generation_config: dict[str, Any] |
         ModelError: the family, the activation or another trait is not supported, or a field is missing or out of range.
     """
     family = _family_of(config)
-    _refuse_what_is_not_honoured(config, family)
+    refuse_what_is_not_honoured(config, family)
     fields = ConfigFields(config, family)
     hidden_size, vocab_size = fields.count("hidden_size"), fields.count("vocab_size")
     num_layers, num_heads = fields.count("num_layers"), fields.count("num_heads")
@@ -135,22 +136,6 @@ def _family_of(config: dict[str, Any]) -> Family:
             f"config.json: model_type {short(model_type)} is not supported; supported: {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
-
-
-def _refuse_what_is_not_honoured(config: dict[str, Any], family: Family) -> None:
-    for key, identities in {**IDENTITIES, **family.identities}.items():
-        if key in config and not family.honours(key) and not _is_identity(config[key], identities):
-            supported = " or ".join(repr(value) for value in identities) or "null"
-            raise ModelError(f"config.json: {key} is {short(config[key])}; supported: {supported}")
-    for key, other in family.equal.items():
-        if config.get(key) is not None and config[key] != config.get(other):
-            raise ModelError(f"config.json: {key} is {short(config[key])}; supported: {other}, {config.get(other)}")
-
-
-def _is_identity(value: Any, identities: tuple[Any, ...]) -> bool:
-    if isinstance(value, list):
-        return all(entry in identities for entry in value)
-    return value is None or value in identities
 
 
 def _share(hidden_size: int, num_heads: int) -> int | None:

@@ -15,6 +15,7 @@ from server.models.checkpoint import weight_files
 from server.models.load import load_spec
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights, read_weights
+from tests.backends.checkpoints import write_checkpoint
 from tests.models.reference_decoder import logits
 
 TOKEN_IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 89, 79]
@@ -72,6 +73,104 @@ def test_matrices_are_stacked_query_key_value_and_gate_up(llama_folder: Path):
     np.testing.assert_array_equal(weights.layers[1].qkv, qkv)
     np.testing.assert_array_equal(weights.layers[1].up, up)
     assert weights.layers[1].qkv.flags.c_contiguous
+
+
+def test_a_fused_matrix_is_taken_as_it_is(tmp_path: Path):
+    write_checkpoint("phi3", tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    _, weights = read(tmp_path)
+    np.testing.assert_array_equal(weights.layers[1].qkv, tensors["model.layers.1.self_attn.qkv_proj.weight"])
+    np.testing.assert_array_equal(weights.layers[1].up, tensors["model.layers.1.mlp.gate_up_proj.weight"])
+
+
+def test_heads_that_lie_one_after_another_are_stacked_query_key_value(tmp_path: Path):
+    write_checkpoint("gpt_neox", tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    spec, weights = read(tmp_path)
+    for end, found in (("weight", weights.layers[1].qkv), ("bias", weights.layers[1].qkv_bias)):
+        stored = tensors[f"gpt_neox.layers.1.attention.query_key_value.{end}"]
+        for part in range(3):
+            for head in range(spec.num_heads):
+                rows = slice((3 * head + part) * spec.head_dim, (3 * head + part + 1) * spec.head_dim)
+                start = (part * spec.num_heads + head) * spec.head_dim
+                np.testing.assert_array_equal(found[start : start + spec.head_dim], stored[rows])
+
+
+@pytest.mark.parametrize("name", ["embed_out.weight", "lm_head.weight"])
+def test_the_head_of_a_gpt_neox_has_two_names(tmp_path: Path, name: str):
+    write_checkpoint("gpt_neox", tmp_path)
+    _, expected = read(tmp_path)
+
+    def rename(tensors: dict[str, np.ndarray]) -> None:
+        stored = next(key for key in ("embed_out.weight", "lm_head.weight") if key in tensors)
+        tensors[name] = tensors.pop(stored)
+
+    change_tensors(tmp_path, rename)
+    np.testing.assert_array_equal(read(tmp_path)[1].head, expected.head)
+    change_tensors(tmp_path, lambda tensors: tensors.pop(name))
+    with pytest.raises(ModelError, match=r"embed_out\.weight.* is missing"):
+        read(tmp_path)
+
+
+def test_buffers_of_an_old_gpt_neox_are_no_weights(tmp_path: Path):
+    write_checkpoint("gpt_neox", tmp_path)
+    buffers = ("attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq")
+    extra = {f"gpt_neox.layers.0.{name}": np.ones(4, np.float32) for name in buffers}
+    change_tensors(tmp_path, lambda tensors: tensors.update(extra))
+    read(tmp_path)
+
+
+def test_the_positions_of_an_opt_begin_at_its_third_row(tmp_path: Path):
+    write_checkpoint("opt", tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")["model.decoder.embed_positions.weight"]
+    spec, weights = read(tmp_path)
+    assert len(stored) == spec.context_length + 2
+    np.testing.assert_array_equal(weights.positions, stored[2:])
+
+
+@pytest.mark.parametrize("kind", [np.float32, ml_dtypes.bfloat16])
+def test_norms_stored_as_their_distance_from_one_are_exact(tmp_path: Path, kind: type):
+    write_checkpoint("gemma2", tmp_path)
+    change_tensors(tmp_path, lambda tensors: tensors.update({k: v.astype(kind) for k, v in tensors.items()}))
+    tensors = load_file(tmp_path / "model.safetensors")
+    _, weights = read(tmp_path)
+    layer = weights.layers[1]
+    for found, name in (
+        (layer.attention_norm, "layers.1.input_layernorm"),
+        (layer.post_attention_norm, "layers.1.post_attention_layernorm"),
+        (layer.mlp_norm, "layers.1.pre_feedforward_layernorm"),
+        (layer.post_mlp_norm, "layers.1.post_feedforward_layernorm"),
+        (weights.final_norm, "norm"),
+    ):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.float32(1) + tensors[f"model.{name}.weight"].astype(np.float32))
+
+
+def test_a_family_has_only_the_norms_and_biases_that_are_its_own(tmp_path: Path):
+    found = {}
+    for case in ("llama", "qwen2", "qwen3", "gemma2", "gpt_neox", "opt without biases, untied, gelu"):
+        write_checkpoint(case, tmp_path / case)
+        layer = read(tmp_path / case)[1].layers[0]
+        optional = ("qkv_bias", "out_bias", "up_bias", "down_bias", "query_norm", "key_norm", "attention_norm_bias")
+        optional += ("mlp_norm_bias", "post_attention_norm", "post_mlp_norm")
+        found[case] = {name for name in optional if getattr(layer, name) is not None}
+    norm_biases = {"attention_norm_bias", "mlp_norm_bias"}
+    assert found == {
+        "llama": set(),
+        "qwen2": {"qkv_bias"},
+        "qwen3": {"query_norm", "key_norm"},
+        "gemma2": {"post_attention_norm", "post_mlp_norm"},
+        "gpt_neox": norm_biases | {"qkv_bias", "out_bias", "up_bias", "down_bias"},
+        "opt without biases, untied, gelu": norm_biases,
+    }
+
+
+def test_an_opt_that_projects_its_embeddings_is_refused(tmp_path: Path):
+    write_checkpoint("opt", tmp_path)
+    extra = {"model.decoder.project_in.weight": np.ones((48, 32), np.float32)}
+    change_tensors(tmp_path, lambda tensors: tensors.update(extra))
+    with pytest.raises(ModelError, match=r"the first is decoder\.project_in\.weight"):
+        read(tmp_path)
 
 
 def test_a_tied_head_is_the_embedding_itself(tmp_path: Path, make_llama: Any):
