@@ -1,0 +1,62 @@
+"""Compile programs in the background: the server answers in eager mode at once and changes over one by one."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+
+log = logging.getLogger(__name__)
+
+_NICENESS = 10  # compiling gives way to requests
+
+
+class Compilation:
+    """Programs of fixed shapes, of which some are ready already."""
+
+    def __init__(self, trials: Mapping[Hashable, Callable[[], object]]) -> None:
+        """Start compiling.
+
+        Args:
+            trials: the name of each program and a trial run of it, which makes XLA compile it; in the order wanted. It
+                may run at any time, beside live requests.
+        """
+        self._trials = trials
+        self._ready: set[Hashable] = set()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
+        self._thread.start()
+
+    def ready(self, name: Hashable) -> bool:
+        """Say whether a program is compiled."""
+        return name in self._ready
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until every program is compiled, and say whether they are."""
+        self._thread.join(timeout_s)
+        return len(self._ready) == len(self._trials)
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Stop compiling at the next opportunity."""
+        self._closing = True
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        _give_way()
+        started_s = time.monotonic()
+        try:
+            for name, trial in self._trials.items():
+                if self._closing:
+                    return
+                trial()
+                self._ready.add(name)
+        except Exception:
+            log.exception("a program could not be compiled; what is left stays eager, which is slower but right")
+            return
+        log.info("%d programs are compiled (%.1f s)", len(self._trials), time.monotonic() - started_s)
+
+
+def _give_way() -> None:
+    """Lower this thread's priority, and with it that of the threads it starts."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,0 +1,157 @@
+"""The operators of a decoder in TensorFlow, eager or compiled by XLA; the names and the order of `torch_plain`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+
+BLOCK = 128  # positions that attention reads at once; what it computes grows with a sequence, its program does not
+_MASKED = -1e30  # a score so low that its weight is 0; finite, since a block may hold nothing else
+
+
+def pack(weight: Tensor) -> Tensor:
+    """Return a weight [out, in] in the layout that `linear` reads: turned, so that no step has to turn it."""
+    return tf.transpose(weight)
+
+
+def linear(
+    x: Tensor, packed: Tensor, out_features: int, bias: Tensor | None, residual: Tensor | None, as_float: bool
+) -> Tensor:
+    """Multiply x [rows, in] by a packed weight and add bias [out] and residual [rows, out]; float32 if `as_float`."""
+    y = tf.matmul(x, packed)
+    if bias is not None:
+        y = y + bias
+    if residual is not None:
+        y = y + residual
+    return tf.cast(y, tf.float32) if as_float else y
+
+
+def normalize(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, centred: bool) -> Tensor:
+    """Apply RMSNorm to the rows of x [rows, width], or LayerNorm if `centred`; computed in float32."""
+    y = tf.cast(x, tf.float32)
+    if centred:
+        y = y - tf.reduce_mean(y, -1, keepdims=True)
+    y = y * tf.math.rsqrt(tf.reduce_mean(y * y, -1, keepdims=True) + eps) * weight
+    if bias is not None:
+        y = y + bias
+    return tf.cast(y, x.dtype)
+
+
+def activate(x: Tensor, name: str, gated: bool) -> Tensor:
+    """Apply an activation, or the tangent of capped logits; gated: x [rows, 2 · width] holds gate and up."""
+    gate, up = tf.split(x, 2, -1) if gated else (x, None)
+    y = _ACTIVATIONS[name](gate)
+    return y if up is None else y * up
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": tf.nn.silu,
+    "gelu": tf.nn.gelu,
+    "gelu_tanh": lambda x: tf.nn.gelu(x, approximate=True),
+    "relu": tf.nn.relu,
+    "tanh": tf.tanh,
+}
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    keys: tf.Variable,
+    values: tf.Variable,
+    slots: Tensor,
+    positions: Tensor,
+    scale: float,
+    window: int,
+    softcap: float,
+) -> Tensor:
+    """Store each token's key and value at its slot and position, then attend from it to all positions up to its own.
+
+    A row's scores are summed up block by block with a running maximum (Milakov and Gimelshein 2018, arXiv:1805.02867),
+    in a loop that ends at the last position of all, so that nothing is read or copied beyond.
+
+    Args:
+        query: [rows · tokens, heads, head_dim], row by row.
+        key: [rows · tokens, kv_heads, head_dim].
+        value: [rows · tokens, kv_heads, head_dim].
+        cos: rotary angles' cosines, float32 [max_length, half]; None: no rotation.
+        sin: their sines.
+        keys: the cache, [slots, kv_heads, length, head_dim]; written. The length is a multiple of BLOCK.
+        values: likewise.
+        slots: where tokens are stored, int32 [rows, tokens]; a row reads the slot of its first token.
+        positions: int32 [rows, tokens].
+        scale: multiplies the scores.
+        window: how many positions a token sees, its own included; 0: all.
+        softcap: scores become tanh(score / softcap) · softcap; 0: they stay.
+
+    Returns:
+        [rows · tokens, heads, head_dim].
+    """
+    if cos is not None and sin is not None:
+        place = tf.reshape(positions, [-1])
+        angle = tf.gather(cos, place), tf.gather(sin, place)
+        query, key = _rotate(query, *angle), _rotate(key, *angle)
+    _store(keys, key, slots, positions)
+    _store(values, value, slots, positions)
+    rows, tokens = positions.shape
+    heads, kv_heads, head_dim = query.shape[1], key.shape[1], query.shape[2]
+    group = heads // kv_heads
+    grouped = tf.reshape(tf.cast(query, tf.float32) * scale, [rows, tokens, kv_heads, group, head_dim])
+    grouped = tf.transpose(grouped, [0, 2, 3, 1, 4])
+    grouped = tf.reshape(grouped, [rows, kv_heads, group * tokens, head_dim])  # of one KV head: rows of one product
+    last = tf.repeat(positions[:, None, None, :], group, 2)
+    last = tf.reshape(last, [rows, 1, group * tokens, 1])
+    end_of_row = tf.reduce_max(positions, 1)[:, None, None, None]
+    key_block, value_block = _blocks(keys, slots[:, 0]), _blocks(values, slots[:, 0])
+
+    def add_block(number: Tensor, best: Tensor, mass: Tensor, mixed: Tensor) -> tuple[Tensor, ...]:
+        scores = tf.matmul(grouped, key_block(number), transpose_b=True)
+        if softcap:
+            scores = tf.tanh(scores / softcap) * softcap
+        column = number * BLOCK + tf.range(BLOCK)
+        seen = column <= last
+        if window:
+            seen = seen & (column > last - window)
+        scores = tf.where(seen, scores, _MASKED)
+        higher = tf.maximum(best, tf.reduce_max(scores, -1, keepdims=True))
+        faded, weights = tf.exp(best - higher), tf.exp(scores - higher)
+        # What an earlier sequence left behind has weight 0, which would keep a NaN.
+        value = tf.where(column[:, None] <= end_of_row, value_block(number), 0.0)
+        mixed = mixed * faded + tf.matmul(weights, value)
+        return number + 1, higher, mass * faded + tf.reduce_sum(weights, -1, keepdims=True), mixed
+
+    lowest = tf.fill([rows, kv_heads, group * tokens, 1], _MASKED)
+    start = tf.constant(0), lowest, tf.zeros_like(lowest), tf.zeros_like(grouped)
+    end = tf.reduce_max(positions) // BLOCK + 1
+    _, _, mass, mixed = tf.while_loop(lambda number, *sums: number < end, add_block, start)
+    attended = tf.reshape(mixed / mass, [rows, kv_heads, group, tokens, head_dim])
+    attended = tf.transpose(attended, [0, 3, 1, 2, 4])
+    return tf.cast(tf.reshape(attended, [rows * tokens, heads, head_dim]), query.dtype)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = cos.shape[-1]
+    y = tf.cast(x, tf.float32)
+    a, b, rest = y[..., :half], y[..., half : 2 * half], y[..., 2 * half :]
+    cos, sin = cos[:, None], sin[:, None]
+    return tf.cast(tf.concat([a * cos - b * sin, b * cos + a * sin, rest], -1), x.dtype)
+
+
+def _store(cache: tf.Variable, new: Tensor, slots: Tensor, positions: Tensor) -> None:
+    """Write new [rows · tokens, kv_heads, head_dim] into a cache, in place."""
+    slot, head, position = tf.reshape(slots, [-1, 1]), tf.range(new.shape[1])[None, :], tf.reshape(positions, [-1, 1])
+    shape = new.shape[:2]
+    places = tf.stack([tf.broadcast_to(index, shape) for index in (slot, head, position)], -1)
+    cache.scatter_nd_update(places, new)
+
+
+def _blocks(cache: tf.Variable, slots: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a reader of one block of the slots' positions, float32 [rows, kv_heads, BLOCK, head_dim]."""
+    _, kv_heads, length, head_dim = cache.shape
+    blocks = tf.reshape(cache, [-1, BLOCK, head_dim])
+    first = (slots[:, None] * kv_heads + tf.range(kv_heads)) * (length // BLOCK)
+    return lambda number: tf.cast(tf.gather(blocks, first + number), tf.float32)
