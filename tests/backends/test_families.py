@@ -12,7 +12,6 @@ import torch
 from transformers import PreTrainedModel
 
 from samplers.params import SamplingParams
-from samplers.xp import torch as xp_torch
 from server.backends import load_backend, torch_plain
 from server.backends import torch as torch_backend
 from server.backends.base import Backend, PromptPiece
@@ -62,7 +61,6 @@ def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cache_
     framework, _, operators = request.param.partition(" ")
     if operators == "without kernels":
         monkeypatch.setattr(torch_backend, "load_kernels", lambda cache_dir: False)
-        monkeypatch.setattr(xp_torch, "_cpu_quantile", None)
     backends = []
 
     def load(folder: Path, change: Change = lambda spec, weights: (spec, weights), dtype: str = "float32") -> Backend:
