@@ -72,7 +72,7 @@ def distribution(
     xtc_coin: float = 0.0,
     **given: Any,
 ) -> Distribution:
-    """Process the logits, temper them and truncate, in the order of the name.
+    """Process the logits, temper them and truncate, in the order of the name; nothing is kept of nothing.
 
     Args:
         logits: of one row; finite or -inf.
@@ -89,6 +89,8 @@ def distribution(
         limits["xtc"] = xtc_threshold
     processed = process(logits, **given)
     best = max(processed)
+    if best == -math.inf:  # every token is banned
+        return Distribution([math.inf] * len(processed), [math.inf] * len(processed))
     distance = [best - logit for logit in processed]
     if order == "llamacpp":
         truncated = _truncate(distance, order, limits)

@@ -1,11 +1,14 @@
-"""Temperature: published probabilities, every T there is, and zero."""
+"""Temperature: published probabilities, every T there is, zero; and T led by the entropy."""
+
+import math
 
 import numpy as np
 import pytest
 
-from samplers.params import SamplingParams
-from samplers.temperature import tempered_distance
+from samplers.params import DynamicTemperature, SamplingParams
 from tests.samplers.conftest import random_logits, rows_of
+
+HALVES = np.log([1 / 2, 1 / 4, 1 / 8, 1 / 8])
 
 
 def softmax(distance):
@@ -15,9 +18,12 @@ def softmax(distance):
 
 def tempered(xp, logits, temperatures):
     """Temper one row by several temperatures, as requests would have it."""
-    state = rows_of([SamplingParams(temperature=t) for t in temperatures], len(logits))
-    rows = np.tile(np.array(logits, np.float32), (len(temperatures), 1))
-    return xp(tempered_distance, rows, state.temperature)
+    return distances(xp, logits, [SamplingParams(temperature=t) for t in temperatures])
+
+
+def distances(xp, logits, asked):
+    rows = np.tile(np.array(logits, np.float32), (len(asked), 1))
+    return xp.distance(rows, rows_of(asked, len(logits), prompt=(0,)))
 
 
 def test_the_softmax_of_three_logits_at_half_one_and_two(xp):
@@ -30,11 +36,6 @@ def test_distances_of_four_tokens_by_hand(xp):
     distance = tempered(xp, [3.0, 1.0, 2.0, -np.inf], [0.5, 1.0, 2.0])
     assert distance.tolist() == [[0.0, 4.0, 2.0, np.inf], [0.0, 2.0, 1.0, np.inf], [0.0, 1.0, 0.5, np.inf]]
     assert distance.dtype == np.float32
-
-
-def test_zero_counts_as_one(xp):
-    zero, minus_zero, one = tempered(xp, [3.0, 1.0, 2.0, -np.inf], [0.0, -0.0, 1.0])
-    assert zero.tolist() == minus_zero.tolist() == one.tolist()
 
 
 @pytest.mark.parametrize("temperature", [1e-45, 5e-324, 1e-300])
@@ -67,9 +68,47 @@ def test_adding_a_number_to_all_logits_changes_nothing(xp):
     assert np.array_equal(tempered(xp, logits, [0.3, 1.7]), tempered(xp, logits + np.float32(512.0), [0.3, 1.7]))
 
 
-@pytest.mark.parametrize("bad", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, -np.inf]])
-def test_a_row_without_a_finite_best_is_nan_and_alone_in_it(xp, bad):
-    logits = np.array([[2.0, 1.0], bad, [2.0, 1.0]], np.float32)
-    distance = xp(tempered_distance, logits, np.ones(3, np.float32))
-    assert np.isnan(distance[1]).any()
-    assert distance[[0, 2]].tolist() == [[0.0, 1.0], [0.0, 1.0]]
+@pytest.mark.parametrize(
+    ("dynamic", "temperature"),
+    [
+        ((0.5, 1.5), 1.375),
+        ((0.5, 1.5, 2.0), 1.265625),
+        ((0.0, 2.0), 1.75),
+        ((0.7, 0.7, 9.0), 0.7),
+        ((0.0, 1e6), 8.75e5),
+    ],
+)
+def test_a_dynamic_temperature_by_hand(xp, dynamic, temperature):
+    """The entropy is 7/8 of the greatest there is: of 1.75 ln 2, for 4 tokens at most 2 ln 2."""
+    [found] = distances(xp, HALVES, [SamplingParams(dynamic_temperature=DynamicTemperature(*dynamic))])
+    np.testing.assert_allclose(found, np.log([1, 2, 4, 4]) / temperature, rtol=1e-5)
+
+
+def test_a_dynamic_temperature_counts_no_banned_tokens(xp):
+    """Of 1/2 and 1/4 alone the entropy is 0.6365 of at most ln 2."""
+    params = SamplingParams(dynamic_temperature=DynamicTemperature(0.5, 1.5), allowed_token_ids=(0, 1))
+    [found] = distances(xp, HALVES, [params])
+    np.testing.assert_allclose(found[:2], [0.0, math.log(2) / (0.5 + 0.6365142 / math.log(2))], rtol=1e-5)
+    assert np.isinf(found[2:]).all()
+
+
+def test_a_dynamic_temperature_is_the_greatest_where_all_tokens_are_alike_and_the_least_where_one_is_sure(xp):
+    hot, cold = [0.0, 0.0, 0.0, 2.0**-10], [0.0, -30.0, -30.0, -30.0]
+    asked = [SamplingParams(dynamic_temperature=DynamicTemperature(0.5, 4.0))]
+    np.testing.assert_allclose(distances(xp, hot, asked)[0], np.float64([1, 1, 1, 0]) / 2**10 / 4, rtol=1e-4)
+    np.testing.assert_allclose(distances(xp, cold, asked)[0], [0.0, 60.0, 60.0, 60.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_a_dynamic_temperature_of_one_token(xp, least):
+    params = SamplingParams(dynamic_temperature=DynamicTemperature(least, 2.0))
+    state = rows_of([params], 1, prompt=(0,))
+    sampled = xp.sample(np.float32([[-3.0]]), state)
+    assert (sampled.token_ids.tolist(), sampled.finite.tolist()) == ([0], [True])
+
+
+def test_a_dynamic_temperature_from_zero_is_greedy_where_one_token_is_sure(xp):
+    """By exp(-200) the entropy is nothing in float32; the noise, of at most 25, lifts nothing over 1e30."""
+    asked = [SamplingParams(dynamic_temperature=DynamicTemperature(0.0, 2.0), seed=seed) for seed in range(50)]
+    logits = np.tile(np.float32([0.0, 200.0, 0.0, -1.0]), (50, 1))
+    assert set(xp.sample(logits, rows_of(asked, 4)).token_ids.tolist()) == {1}

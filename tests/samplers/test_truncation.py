@@ -1,153 +1,92 @@
-"""Truncation: four tokens by hand, every boundary and its ties, and the weighted quantile against a sort."""
+"""The rules that cut off improbable tokens, by hand: four tokens, every boundary and its ties."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from samplers.params import SamplingParams
-from samplers.truncation import bound_top_k, bound_top_p, keep_min_p
-from samplers.xp import namespace
-from tests.samplers.conftest import LAWS, rows_of
+from tests.samplers.oracle import kept_patterns
 
-DISTANCE = np.array([2.0, 0.0, 3.0, 1.0], np.float32)
-WEIGHTS = np.array([0.25, 1.0, 0.25, 0.5], np.float32)  # probabilities 1/8 1/2 1/8 1/4
-INF = np.inf
+HALVES = np.log([1 / 8, 1 / 2, 1 / 8, 1 / 4])  # the two last ones tie
+BY_HAND = {
+    "top_k": {1: "nYnn", 2: "nYnY", 3: "YYYY", 4: "YYYY", 5: "YYYY", 2**31 - 1: "YYYY", 0: "YYYY"},
+    "top_p": {1e-30: "nYnn", 0.49: "nYnn", 0.51: "nYnY", 0.74: "nYnY", 0.76: "YYYY", 0.88: "YYYY", 1.0: "YYYY"},
+    "min_p": {0.0: "YYYY", 0.24: "YYYY", 0.26: "nYnY", 0.49: "nYnY", 0.51: "nYnn", 1.0: "nYnn"},
+    "epsilon_cutoff": {0.0: "YYYY", 0.12: "YYYY", 0.13: "nYnY", 0.24: "nYnY", 0.3: "nYnn", 0.6: "nYnn", 0.99: "nYnn"},
+    # The entropy is 1.75 ln 2, of which the exponential is 0.2973 inverted. The limit of 0.05 is 0.05, of 0.16 it is
+    # 0.4 · 0.2973 = 0.119 (epsilon 0.16 would keep two), of 0.2 0.133, of 0.7 0.249, and of 0.9 0.282.
+    "eta_cutoff": {0.0: "YYYY", 0.05: "YYYY", 0.16: "YYYY", 0.2: "nYnY", 0.7: "nYnY", 0.9: "nYnn"},
+    # Distances are 0, 1, 2, 2 times ln 2: mean 1.25, variance 0.6875, so that σ is 0.8292 ln 2.
+    "top_n_sigma": {0.0: "YYYY", 0.1: "nYnn", 1.2: "nYnn", 1.21: "nYnY", 2.4: "nYnY", 2.42: "YYYY", 1e30: "YYYY"},
+}
 
 
-def rows(row, count):
-    return np.tile(np.array(row, np.float32), (count, 1))
+@pytest.mark.parametrize("name", BY_HAND)
+def test_each_rule_by_hand(xp, name):
+    asked = [SamplingParams(**{name: value}) for value in BY_HAND[name]]
+    assert kept_patterns(xp, HALVES, asked) == list(BY_HAND[name].values())
 
 
 @pytest.mark.parametrize(
-    ("distance", "bounds"),
+    ("logits", "patterns"),
     [
-        (DISTANCE, {1: 0.0, 2: 1.0, 3: 2.0, 4: 3.0, 5: INF, 2**31 - 1: INF, 0: INF}),
-        ([0.0, 1.0, 1.0, 1.0], {1: 0.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: INF, 0: INF}),
-        ([0.0, 0.0, 0.0, 5.0], {1: 0.0, 2: 0.0, 3: 0.0, 4: 5.0}),
-        ([0.0, 1.0, INF, INF], {1: 0.0, 2: 1.0, 3: INF, 4: INF}),
-        ([0.0], {1: 0.0, 2: INF, 0: INF}),
+        ([3, 2, 2, 2], {1: "Ynnn", 2: "YYYY", 3: "YYYY"}),
+        ([2, 2, 2, 0], {1: "YYYn", 2: "YYYn", 3: "YYYn", 4: "YYYY"}),
+        ([1, 0, -np.inf, -np.inf], {1: "Ynnn", 2: "YYnn", 3: "YYnn", 4: "YYnn"}),
     ],
-    ids=["apart", "three tie", "the best tie", "two banned", "one token"],
+    ids=["three tie", "the best tie", "two banned"],
 )
-def test_top_k_by_hand(xp, distance, bounds):
-    top_k = np.array(list(bounds), np.int32)
-    assert xp(bound_top_k, rows(distance, len(bounds)), top_k)[:, 0].tolist() == list(bounds.values())
-
-
-def test_top_p_by_hand(xp):
-    bounds = {1e-30: 0.0, 0.4: 0.0, 0.5: 0.0, 0.50001: 1.0, 0.75: 1.0, 0.76: 2.0, 0.875: 2.0, 0.99: 3.0, 1.0: INF}
-    top_p = np.array(list(bounds), np.float32)
-    found = xp(bound_top_p, rows(DISTANCE, len(bounds)), rows(WEIGHTS, len(bounds)), top_p)
-    assert found[:, 0].tolist() == list(bounds.values())
+def test_top_k_keeps_all_that_tie_at_its_boundary(xp, logits, patterns):
+    assert kept_patterns(xp, logits, [SamplingParams(top_k=k) for k in patterns]) == list(patterns.values())
 
 
 def test_top_p_keeps_all_that_tie_at_its_boundary(xp):
-    distance, weights = [0.0, 1.0, 1.0, 1.0], [2.0, 1.0, 1.0, 1.0]
-    bounds = {0.4: 0.0, 0.41: 1.0, 0.6: 1.0, 0.99: 1.0}
-    found = xp(bound_top_p, rows(distance, 4), rows(weights, 4), np.array(list(bounds), np.float32))
-    assert found[:, 0].tolist() == list(bounds.values())
+    """Weights 2 1 1 1: the first is 0.4 of all, and any token more brings the other two."""
+    patterns = {0.39: "Ynnn", 0.41: "YYYY", 0.6: "YYYY", 0.99: "YYYY"}
+    found = kept_patterns(xp, np.log([2, 1, 1, 1]), [SamplingParams(top_p=p) for p in patterns])
+    assert found == list(patterns.values())
 
 
-def test_top_p_shares_what_is_still_kept(xp):
-    """Of weights 4 3 2 1 the first is 0.4 of all, and 4/7 of the two that top-k leaves."""
-    distance, weights = rows([0.0, 1.0, 2.0, 3.0], 2), np.array([[4, 3, 2, 1], [4, 3, 0, 0]], np.float32)
-    assert xp(bound_top_p, distance, weights, np.float32([0.5, 0.5]))[:, 0].tolist() == [1.0, 0.0]
+@pytest.mark.parametrize(
+    "params", [{"min_p": 1.0}, {"epsilon_cutoff": 0.99}, {"eta_cutoff": 0.99}, {"top_n_sigma": 1e-9}]
+)
+def test_the_strictest_limits_keep_all_that_tie_with_the_best(xp, params):
+    assert kept_patterns(xp, [1.0, -1.0, 1.0], [SamplingParams(**params)]) == ["YnY"]
 
 
-def test_min_p_by_hand(xp):
-    kept = {0.0: "YYYY", 0.2: "YYYY", 0.25: "YYYY", 0.26: "nYnY", 0.5: "nYnY", 0.51: "nYnn", 1.0: "nYnn"}
-    found = xp(keep_min_p, rows(WEIGHTS, len(kept)), np.array(list(kept), np.float32))
-    assert ["".join("nY"[int(kept)] for kept in row) for row in found] == list(kept.values())
+def test_top_n_sigma_keeps_what_lies_at_its_bound(xp):
+    """Logits 0 and 2: σ is 1, and 2 σ reach the other exactly."""
+    patterns = {1.99: "nY", 2.0: "YY", 2.01: "YY"}
+    assert kept_patterns(xp, [0.0, 2.0], [SamplingParams(top_n_sigma=n) for n in patterns]) == list(patterns.values())
 
 
-def test_min_p_of_one_keeps_all_that_tie_with_the_best(xp):
-    assert xp(keep_min_p, rows([1.0, 0.5, 1.0], 1), np.float32([1.0])).tolist() == [[True, False, True]]
+@pytest.mark.parametrize("temperature", [1e-3, 0.1, 1.0, 30.0, 1e6])
+def test_top_n_sigma_keeps_the_same_at_every_temperature(xp, temperature):
+    asked = [SamplingParams(top_n_sigma=n, temperature=temperature) for n in (1.2, 1.21, 2.4, 2.42)]
+    assert kept_patterns(xp, HALVES, asked) == ["nYnn", "nYnY", "nYnY", "YYYY"]
+
+
+def test_top_n_sigma_leaves_banned_tokens_out_of_its_deviation(xp):
+    """Of 4 and 2 alone, σ is 1; with two at 0 it would be 1.66, and 1.9 σ would reach them all."""
+    logits = [4.0, 2.0, 0.0, 0.0]
+    asked = [SamplingParams(top_n_sigma=1.9), SamplingParams(top_n_sigma=1.9, allowed_token_ids=(0, 1))]
+    assert kept_patterns(xp, logits, asked) == ["YYnn", "Ynnn"]
 
 
 def test_each_truncation_sees_what_the_one_before_it_left(xp):
-    """Probabilities 0.4 0.3 0.2 0.1: alone, top_p 0.5 keeps two tokens; after top_k 2 the first is 0.57 of the rest."""
-    logits = np.log(np.float32([[0.4, 0.3, 0.2, 0.1]]))
-    kept = [
+    """Probabilities 0.4 0.3 0.2 0.1."""
+    patterns = [
         ({}, "YYYY"),
         ({"top_k": 3}, "YYYn"),
         ({"top_p": 0.5}, "YYnn"),
-        ({"top_k": 2, "top_p": 0.5}, "Ynnn"),
-        ({"min_p": 0.3}, "YYYn"),
+        ({"top_k": 2, "top_p": 0.5}, "Ynnn"),  # the first is 0.57 of the two that are left
         ({"top_p": 0.85, "min_p": 0.3}, "YYYn"),
         ({"top_p": 0.65, "min_p": 0.3}, "YYnn"),
         ({"top_k": 3, "top_p": 0.95, "min_p": 0.6}, "YYnn"),
+        ({"epsilon_cutoff": 0.21}, "YYnn"),
+        ({"top_k": 3, "epsilon_cutoff": 0.21}, "YYYn"),  # the third is 0.22 of three
+        ({"eta_cutoff": 0.6}, "YYnn"),  # entropy 1.280, limit 0.775 · 0.278 = 0.215
+        ({"top_k": 3, "eta_cutoff": 0.4}, "YYYn"),  # of three 1.061, limit 0.632 · 0.346 = 0.219 < 0.222
+        ({"top_n_sigma": 1.9, "top_p": 0.6}, "YYnn"),  # σ 0.514: bound 0.977 leaves three: 0.44 0.33 0.22
     ]
-    state = rows_of([SamplingParams(**given) for given, _ in kept], 4)
-    found = xp.kept(np.repeat(logits, len(kept), axis=0), state)
-    assert ["".join("nY"[int(kept)] for kept in row) for row in found] == [pattern for _, pattern in kept]
-
-
-def quantile(x, weights, target):
-    return namespace(x).weighted_quantile(x, weights, target)
-
-
-def sorted_quantile(x, weights, target):
-    """Return the least element, in sorted order, at which the summed weights reach the target; 0 for no target."""
-    if target <= 0:
-        return 0.0
-    mass = 0.0
-    for value, weight in sorted(zip(x, weights, strict=True)):
-        mass += weight
-        if mass >= target:
-            return value
-    return INF
-
-
-DISTANCES = st.one_of(
-    st.sampled_from([0.0, 2.0**-149, 2.0**-126, 1.0, 15.999999, 16.0, 16.000002, 3.4e38, INF]),
-    st.floats(0.0, 100.0, width=32),
-    st.integers(0, 6).map(float),
-)
-ELEMENTS = st.lists(st.tuples(DISTANCES, st.integers(0, 4)), min_size=1, max_size=70)
-
-
-@given(elements=ELEMENTS, share=st.integers(0, 9), counted=st.booleans())
-@LAWS
-def test_the_weighted_quantile_is_that_of_a_sort(xp, elements, share, counted):
-    """Weights are small integers, whose sums are exact in any order, so that the bits must agree."""
-    x = np.float32([distance for distance, _ in elements])
-    weights = np.ones(len(x), np.float32) if counted else np.float32([weight for _, weight in elements])
-    target = np.float32(np.floor(weights.sum() * share / 8))
-    found = xp(quantile, x[None], None if counted else weights[None], np.full((1, 1), target))
-    assert found.tolist() == [[sorted_quantile(x.tolist(), weights.tolist(), float(target))]]
-
-
-@pytest.mark.parametrize("n", [1, 15, 16, 17, 31, 33, 1000, 4099])
-def test_the_weighted_quantile_of_many_rows(xp, n):
-    random = np.random.default_rng(n)
-    x = random.choice(np.float32([0.0, 0.1, 1.0, 7.5, 20.0, 1e9, INF]), (40, n)) * random.random((40, n), np.float32)
-    x = np.nan_to_num(x, nan=INF, posinf=INF).astype(np.float32)
-    weights = random.integers(0, 5, (40, n)).astype(np.float32)
-    target = np.ceil(weights.sum(axis=1, keepdims=True) * random.random((40, 1), np.float32))
-    target[0], target[1] = INF, weights[1].sum() + 1
-    expected = [sorted_quantile(*row) for row in zip(x.tolist(), weights.tolist(), target[:, 0].tolist(), strict=True)]
-    assert xp(quantile, x, weights, target)[:, 0].tolist() == expected
-
-
-def test_the_weighted_quantile_of_arrays_that_do_not_lie_in_order(xp):
-    x, weights = np.arange(40, dtype=np.float32).reshape(4, 10), np.ones((4, 10), np.float32)
-    weights[:, ::2] = 0.0
-    target = np.full((3, 4), 2.0, np.float32)
-    found = xp(quantile, x[:, 1::2], weights[:, 1::2], target.T[:, :1])
-    assert found.tolist() == [[3.0], [13.0], [23.0], [33.0]]
-
-
-@pytest.mark.parametrize("n", [20, 100, 1000])
-def test_the_weighted_quantile_where_sums_round(xp, n):
-    """Targets that some of the sums meet within rounding: the bound may be a neighbour's, never one far away."""
-    random = np.random.default_rng(n)
-    x = np.sort(random.gamma(2.0, 3.0, (500, n)).astype(np.float32))
-    weights = np.exp(-x)
-    reached = np.cumsum(weights, axis=1, dtype=np.float64)
-    place = random.integers(0, n - 2, (500, 1))
-    target = np.take_along_axis(reached, place, 1)
-    bound = xp(quantile, x, weights, target.astype(np.float32))
-    tolerance = 1e-6 * reached[:, -1:]
-    assert (np.where(x <= bound, weights, 0.0).sum(axis=1, keepdims=True, dtype=np.float64) >= target - tolerance).all()
-    assert (np.where(x < bound, weights, 0.0).sum(axis=1, keepdims=True, dtype=np.float64) <= target + tolerance).all()
+    found = kept_patterns(xp, np.log([0.4, 0.3, 0.2, 0.1]), [SamplingParams(**given) for given, _ in patterns])
+    assert found == [pattern for _, pattern in patterns]
