@@ -74,7 +74,6 @@ def operators(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Run a test with Kelvin's kernels, and again with the operators in plain torch."""
     if request.param == "plain":
         monkeypatch.setattr(torch_backend, "load_kernels", lambda cache_dir: False)
-        monkeypatch.setattr(xp_torch, "_cpu_quantile", None)
     return request.param
 
 
