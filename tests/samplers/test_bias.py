@@ -1,4 +1,4 @@
-"""logit_bias and min_tokens: what is added, what is banned, and until when."""
+"""logit_bias, allowed_token_ids, bad_words and min_tokens: what is added, what is banned, and until when."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,8 @@ def processed(xp, params, *, eos=(), step=0):
 
 
 def test_a_bias_is_added(xp):
-    bias = np.float32([[0.5, -0.5, 0.0, -np.inf]])
-    assert xp(apply_logit_bias, LOGITS, bias).tolist() == [[3.5, 0.5, 2.0, -np.inf]]
+    ids, bias = np.int32([[3, 0, 1, 3]]), np.float32([[-np.inf, 0.5, -0.5, -np.inf]])
+    assert xp(apply_logit_bias, LOGITS, ids, bias).tolist() == [[3.5, 0.5, 2.0, -np.inf]]
 
 
 def test_each_row_has_its_own_bias(xp):
@@ -75,3 +75,49 @@ def test_bans_of_rows_of_different_progress(xp):
     stop_ids = np.int32([[1, 2, 1], [1, 1, 1], [0, 3, 2]])
     found = xp(apply_min_tokens, logits, stop_ids, np.int32([5, 5, 0]), np.int32([4, 5, 0]))
     assert found.tolist() == [[3.0, -np.inf, -np.inf, -1.0], LOGITS[0].tolist(), LOGITS[0].tolist()]
+
+
+def test_only_allowed_tokens_are_left_and_a_bias_brings_none_back(xp):
+    params = SamplingParams(allowed_token_ids=(1, 3, 3), logit_bias={0: 100.0, 1: 1.5})
+    assert processed(xp, params) == [-np.inf, 2.5, -np.inf, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("history", "banned"),
+    [
+        ((3,), {0}),
+        ((1,), {0, 2}),
+        ((1, 2), {0}),
+        ((0, 1), {0, 2}),
+        ((3, 1), {0, 2, 3}),
+        ((3, 1, 0), {0}),
+        ((2, 1), {0, 2}),
+    ],
+    ids=str,
+)
+def test_the_last_token_of_a_bad_word_is_banned_after_those_before_it(xp, history, banned):
+    """A word of one token is always banned; one longer than the text never, were its end the same."""
+    params = SamplingParams(bad_words=((0,), (1, 2), (3, 1, 3), (1, 3, 1, 3)))
+    for prompt, generated in ((history, ()), (history[:1], history[1:])):
+        state = rows_of([params], 4, prompt=prompt, generated=generated)
+        assert set(np.flatnonzero(np.isneginf(xp(process, LOGITS, state))[0])) == banned
+
+
+def test_bad_words_of_all_lengths_at_once(xp):
+    """Word i is i twos and an end: after 9 twos all words of up to 10 tokens are completed."""
+    words = tuple((2,) * i + (10 + i,) for i in range(16)) * 8
+    state = rows_of([SamplingParams(bad_words=words)], 64, prompt=(1,), generated=(2,) * 9)
+    banned = np.isneginf(xp(process, random_logits(1, 64), state))[0]
+    assert np.flatnonzero(banned).tolist() == list(range(10, 20))
+
+
+def test_a_bad_word_that_begins_with_the_padding_of_the_text_is_not_completed_by_it(xp):
+    """Places beyond the text hold its first token once more."""
+    state = rows_of([SamplingParams(bad_words=((1, 1, 3), (1, 1, 1, 2)))], 4, prompt=(1,), generated=(1,))
+    assert np.isneginf(xp(process, LOGITS, state))[0].tolist() == [False, False, False, True]
+
+
+def test_a_thousand_biases_reach_their_tokens(xp):
+    logits, bias = random_logits(1, 2000), {i: (i % 7 - 3) / 2 for i in range(3, 1027)}
+    found = xp(process, logits, rows_of([SamplingParams(logit_bias=bias)], 2000))
+    assert (found - logits)[0].tolist() == [bias.get(i, 0.0) for i in range(2000)]

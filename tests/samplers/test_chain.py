@@ -120,7 +120,9 @@ def test_leaving_out_steps_that_are_identities_changes_nothing(xp):
 def test_bias_comes_before_temperature_and_top_k(xp):
     """A bias of 4 at temperature 2 moves a token by 2; added after temperature it would pass the first token by 3."""
     logits = np.float32([[5.0, 0.0, 2.0]])
-    distance = xp.distance(logits, rows_of([SamplingParams(temperature=2.0, top_k=2, logit_bias={1: 4.0})], 3))
+    distance = xp.distance(
+        logits, rows_of([SamplingParams(temperature=2.0, top_k=2, logit_bias={1: 4.0})], 3, prompt=(0,))
+    )
     assert distance.tolist() == [[0.0, 0.5, np.inf]]
 
 

@@ -7,9 +7,10 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from samplers.params import SamplingParams, SamplingParamsError
+from samplers.params import DynamicTemperature, SamplingParams, SamplingParamsError
 
 NAN, INF = float("nan"), float("inf")
+WARM = DynamicTemperature(0.5, 1.5)
 HUGE, LONG = 10**400, 10**5000  # beyond a double; beyond what Python writes as text
 NOT_NUMBERS = [True, False, "1", "", None, [1], {}, 1j, Decimal(1), b"1"]
 NOT_INTEGERS = [*NOT_NUMBERS, 1.0, NAN, INF]
@@ -19,6 +20,23 @@ ACCEPTED = [
     ("top_k", [0, 1, 50, 2**31 - 1]),
     ("top_p", [5e-324, 0.5, 1, 1.0]),
     ("min_p", [0, 0.0, 5e-324, 0.5, 1, 1.0]),
+    ("typical_p", [5e-324, 0.5, 1, 1.0]),
+    ("top_n_sigma", [0, 1e-45, 1, 10**30]),
+    ("epsilon_cutoff", [0, 0.0, 5e-324, 3e-4, 0.999999]),
+    ("eta_cutoff", [0, 0.0, 5e-324, 3e-4, 0.999999]),
+    ("xtc_probability", [0, 0.5, 1, 1.0]),
+    ("xtc_threshold", [0, 0.1, 1, 1.0]),
+    ("dynamic_temperature", [None, WARM, DynamicTemperature(0, 1e-300), DynamicTemperature(2, 2.0, exponent=1e-9)]),
+    ("repetition_penalty", [1e-3, 1, 1.3, 1000]),
+    ("presence_penalty", [-2, -2.0, 0, 1.5, 2]),
+    ("frequency_penalty", [-2, -2.0, 0, 1.5, 2]),
+    ("no_repeat_ngram_size", [0, 1, 3, 2**31 - 1]),
+    ("dry_multiplier", [0, 0.8, 1e30]),
+    ("dry_base", [1, 1.75, 1e30]),
+    ("dry_allowed_length", [0, 2, 2**31 - 1]),
+    ("allowed_token_ids", [None, (0,), (5, 5), tuple(range(10**4)), (2**31 - 1,)]),
+    ("bad_words", [(), ((0,),), ((1,) * 16,) * 128]),
+    ("order", ["hf", "vllm", "llamacpp"]),
     ("max_tokens", [1, 10**6]),
     ("min_tokens", [0, 1, 128]),
     ("seed", [0, 1, 2**32, 2**63 - 1]),
@@ -34,9 +52,21 @@ RANGES = [  # field, its message, its range, values beside it
     ("temperature", FINITE, "at least 0", [-1, -1e-300, NAN, INF, -INF, HUGE, -HUGE, LONG]),
     ("top_p", FINITE, "from 0 to 1", [-0.1, 1.0000001, 2, NAN, INF, -INF, HUGE, LONG]),
     ("min_p", FINITE, "from 0 to 1", [-0.1, 1.0000001, 2, NAN, INF, -INF, -HUGE, LONG]),
+    ("typical_p", FINITE, "from 0 to 1", [-0.1, 1.0000001, 2, NAN, INF]),
+    ("top_n_sigma", FINITE, "at least 0", [-1e-9, NAN, INF, -INF, HUGE]),
+    ("epsilon_cutoff", FINITE, "from 0 to 1", [-0.1, 1.0000001, NAN, INF]),
+    ("eta_cutoff", FINITE, "from 0 to 1", [-0.1, 1.0000001, NAN, INF]),
+    ("xtc_probability", FINITE, "from 0 to 1", [-0.1, 1.0000001, NAN, INF]),
+    ("xtc_threshold", FINITE, "from 0 to 1", [-0.1, 1.0000001, NAN, INF]),
+    ("presence_penalty", FINITE, "from -2 to 2", [-2.1, 2.0001, NAN, INF, -INF]),
+    ("frequency_penalty", FINITE, "from -2 to 2", [-2.1, 2.0001, NAN, INF, -INF]),
+    ("no_repeat_ngram_size", INTEGER, "from 0 to 2147483647", [-1, 2**31, LONG]),
+    ("dry_multiplier", FINITE, "at least 0", [-1, NAN, INF]),
+    ("dry_base", FINITE, "at least 1", [0.99, 0, -1, NAN, INF]),
+    ("dry_allowed_length", INTEGER, "from 0 to 2147483647", [-1, 2**31, LONG]),
     ("top_k", INTEGER, "from 0 to 2147483647", [-1, 2**31, HUGE, LONG, -LONG]),
-    ("max_tokens", INTEGER, "at least 1", [0, -1, -HUGE, -LONG]),
-    ("min_tokens", INTEGER, "at least 0", [-1, -LONG]),
+    ("max_tokens", INTEGER, "from 1 to 2147483647", [0, -1, 2**31, HUGE, -HUGE, -LONG]),
+    ("min_tokens", INTEGER, "from 0 to 2147483647", [-1, 2**31, LONG, -LONG]),
     ("seed", INTEGER, "from 0 to 9223372036854775807", [-1, 2**63, 2**64, HUGE, LONG]),
     ("logprobs", INTEGER, "from 0 to 20", [-1, 21, HUGE, LONG]),
 ]
@@ -89,7 +119,24 @@ def test_a_value_of_another_type_is_refused_likewise(field, message, limit, valu
         ({"top_p": 0.0}, "top_p", ["above 0", "temperature 0"]),
         ({"min_tokens": 129}, "min_tokens", ["129", "max_tokens", "128"]),
         ({"min_tokens": 6, "max_tokens": 5}, "min_tokens", ["6", "max_tokens", "5"]),
-        ({"min_tokens": LONG}, "min_tokens", ["beyond 64 bits", "max_tokens", "128"]),
+        ({"typical_p": 0}, "typical_p", ["above 0", "temperature 0"]),
+        ({"epsilon_cutoff": 1.0}, "epsilon_cutoff", ["below 1", "temperature 0"]),
+        ({"eta_cutoff": 1}, "eta_cutoff", ["below 1", "temperature 0"]),
+        ({"order": "sglang"}, "order", ["'hf'", "'vllm'", "'llamacpp'"]),
+        ({"order": None}, "order", ["'hf'", "'vllm'", "'llamacpp'"]),
+        ({"dynamic_temperature": (0.5, 1.0)}, "dynamic_temperature", ["DynamicTemperature", "type tuple"]),
+        ({"dynamic_temperature": WARM, "temperature": 0.7}, "temperature", ["0.7", "dynamic_temperature", "leave out"]),
+        ({"dynamic_temperature": WARM, "temperature": 0.0}, "temperature", ["0.0", "dynamic_temperature", "leave out"]),
+        ({"allowed_token_ids": ()}, "allowed_token_ids", ["hold an id", "null"]),
+        ({"allowed_token_ids": (-1,)}, "allowed_token_ids", ["from 0 to 2147483647", "-1"]),
+        ({"allowed_token_ids": [1]}, "allowed_token_ids", ["tuple", "type list"]),
+        ({"bad_words": [(1,)]}, "bad_words", ["tuple", "type list"]),
+        ({"bad_words": ([1],)}, "bad_words", ["tuple", "type list"]),
+        ({"bad_words": ((),)}, "bad_words", ["1 to 16 tokens", "one has 0"]),
+        ({"bad_words": ((1,) * 17,)}, "bad_words", ["1 to 16 tokens", "one has 17"]),
+        ({"bad_words": ((1,),) * 129}, "bad_words", ["at most 128", "holds 129"]),
+        ({"bad_words": ((1, 2**31),)}, "bad_words", ["from 0 to 2147483647", "2147483648"]),
+        ({"bad_words": None}, "bad_words", ["tuple", "None"]),
         ({"logprobs_mode": "cooked"}, "logprobs_mode", ["'raw'", "'tempered'", "'processed'"]),
         ({"logprobs_mode": None}, "logprobs_mode", ["'raw'", "'tempered'", "'processed'"]),
         ({"logprobs_mode": ["raw"]}, "logprobs_mode", ["'raw'", "'tempered'", "'processed'"]),
@@ -135,10 +182,44 @@ def test_what_is_refused_for_other_reasons(given, field, words):
 
 
 @pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((-0.1, 1.0), ["min", "at least 0", "-0.1"]),
+        ((NAN, 1.0), ["min", "finite", "nan"]),
+        ((0.0, 0.0), ["max", "above 0", "0.0"]),
+        ((0.0, INF), ["max", "finite", "inf"]),
+        ((1.5, 0.5), ["min", "1.5", "above", "0.5"]),
+        ((0.5, 1.5, 0.0), ["exponent", "above 0", "0.0"]),
+        ((0.5, 1.5, -1.0), ["exponent", "above 0", "-1.0"]),
+        ((0.5, 1.5, HUGE), ["exponent", "finite", "beyond 64 bits"]),
+        (("0.5", 1.5), ["min", "finite", "type str"]),
+        ((0.5, True), ["max", "finite", "True"]),
+    ],
+)
+def test_a_dynamic_temperature_out_of_its_range_is_refused(values, words):
+    with pytest.raises(SamplingParamsError) as refused:
+        DynamicTemperature(*values)
+    assert refused.value.param == "dynamic_temperature"
+    for word in ("dynamic_temperature", *words):
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -1, NAN, INF, HUGE, "1", None, True])
+def test_a_repetition_penalty_that_is_no_positive_number_is_refused(value):
+    with pytest.raises(SamplingParamsError) as refused:
+        SamplingParams(repetition_penalty=value)
+    assert refused.value.param == "repetition_penalty"
+    assert "finite number" in str(refused.value)
+    assert shown(value) in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("given", "field", "beyond"),
     [
         ({"logit_bias": {99: 1.0, 100: 1.0}}, "logit_bias", 100),
         ({"stop_token_ids": (3, 2**31 - 1)}, "stop_token_ids", 2**31 - 1),
+        ({"allowed_token_ids": (3, 100)}, "allowed_token_ids", 100),
+        ({"bad_words": ((3,), (4, 100))}, "bad_words", 100),
     ],
 )
 def test_token_ids_that_a_model_does_not_have_are_refused(given, field, beyond):
@@ -171,6 +252,21 @@ def test_parameters_cannot_be_changed_nor_through_what_they_were_made_from():
         ({"top_k": 1}, False, True),
         ({"top_p": 0.999}, False, True),
         ({"min_p": 1e-9}, False, True),
+        ({"typical_p": 0.999}, False, True),
+        ({"top_n_sigma": 1e-9}, False, True),
+        ({"epsilon_cutoff": 1e-9}, False, True),
+        ({"eta_cutoff": 1e-9}, False, True),
+        ({"xtc_probability": 1e-9}, False, True),
+        ({"xtc_threshold": 0.3}, False, False),
+        ({"dynamic_temperature": WARM}, False, True),
+        ({"allowed_token_ids": (1,)}, True, False),
+        ({"bad_words": ((1,),)}, True, False),
+        ({"repetition_penalty": 0.9}, True, False),
+        ({"presence_penalty": -0.1}, True, False),
+        ({"frequency_penalty": 0.1}, True, False),
+        ({"no_repeat_ngram_size": 9}, True, False),
+        ({"dry_multiplier": 0.1}, True, False),
+        ({"dry_base": 2.0, "dry_allowed_length": 1}, False, False),
     ],
 )
 def test_parameters_say_which_steps_they_need(given, processes, truncates):
