@@ -26,7 +26,7 @@ PROMPT = (1, 2, 3)
 LAWS = settings(
     deadline=None,
     derandomize=True,  # a law that fails must fail for everybody
-    max_examples=60,
+    max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # `xp` is the same for all examples
 )
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from samplers.logprobs import token_logprobs
@@ -13,24 +13,59 @@ from samplers.noise import gumbel_noise
 from samplers.params import SamplingParams
 from samplers.xp import namespace
 from tests import reference
-from tests.samplers.conftest import DYNAMIC, LAWS, TORCH, random_logits, rows_of
+from tests.samplers.conftest import DYNAMIC, LAWS, NUMPY, TORCH, random_logits, rows_of
 
 FINITE = st.integers(-20 * 64, 20 * 64).map(lambda steps: steps / 64)
 LOGITS = st.lists(FINITE, min_size=1, max_size=40)
 WITH_BANNED = st.lists(st.one_of(FINITE, st.just(-math.inf)), max_size=40).map(lambda logits: [*logits, 0.0])
 TEMPERATURES = st.sampled_from([1e-45, 1e-8, 0.1, 0.7, 1.0, 1.5, 4.0, 1e8, 1e308])
 SHARES = st.integers(1, 1000).map(lambda thousandths: thousandths / 1000)
+CUTOFFS = st.integers(0, 999).map(lambda thousandths: thousandths / 1000)
 TRUNCATIONS = st.fixed_dictionaries(
-    {"temperature": TEMPERATURES, "top_k": st.integers(0, 45), "top_p": SHARES, "min_p": SHARES | st.just(0.0)}
+    {"temperature": TEMPERATURES},
+    optional={
+        "order": st.sampled_from(["hf", "vllm", "llamacpp"]),
+        "top_n_sigma": st.sampled_from([0.0, 0.1, 1.0, 2.5, 1e9]),
+        "top_k": st.integers(0, 45),
+        "top_p": SHARES,
+        "min_p": SHARES | st.just(0.0),
+        "typical_p": SHARES,
+        "epsilon_cutoff": CUTOFFS,
+        "eta_cutoff": CUTOFFS,
+        "xtc_probability": st.sampled_from([0.0, 0.5, 1.0]),
+        "xtc_threshold": CUTOFFS,
+    },
 )
+# Rules that keep the best tokens: typical_p and XTC may remove just these.
+OF_THE_BEST = TRUNCATIONS.filter(lambda params: not {"typical_p", "xtc_probability"} & set(params))
+LIMITS = {  # how a limit is made of a share, and whether it grows looser with it
+    "top_k": (lambda share: math.ceil(share * 45), True),
+    "top_p": (float, True),
+    "typical_p": (float, True),
+    "top_n_sigma": (lambda share: 4 * share, True),
+    "min_p": (float, False),
+    "epsilon_cutoff": (lambda share: share * 0.999, False),
+    "eta_cutoff": (lambda share: share * 0.999, False),
+}
 
 
 def kept(xp, logits, **params):
     row = np.float32([logits])
-    return set(np.flatnonzero(xp.kept(row, rows_of([SamplingParams(**params)], len(logits)))[0]))
+    return set(np.flatnonzero(xp.kept(row, rows_of([SamplingParams(**params)], len(logits), prompt=(0,)))[0]))
 
 
 @given(logits=WITH_BANNED, params=TRUNCATIONS)
+@LAWS
+def test_something_is_kept_and_no_banned_token_and_what_is_drawn_was_kept(xp, logits, params):
+    row, state = np.float32([logits]), rows_of([SamplingParams(**params)], len(logits), prompt=(0,))
+    found, sampled = set(np.flatnonzero(xp.kept(row, state)[0])), xp.sample(row, state)
+    assert found
+    assert found <= {token for token, logit in enumerate(logits) if logit > -math.inf}
+    assert sampled.token_ids[0] in found
+    assert sampled.finite[0]
+
+
+@given(logits=WITH_BANNED, params=OF_THE_BEST)
 @LAWS
 def test_the_best_tokens_are_always_kept_and_banned_ones_never(xp, logits, params):
     best = {token for token, logit in enumerate(logits) if logit == max(logits)}
@@ -45,19 +80,29 @@ def test_the_defaults_keep_everything(xp, logits, temperature):
     assert kept(xp, logits, temperature=temperature) == possible
 
 
-@pytest.mark.parametrize("name", ["top_k", "top_p", "min_p"])
-@given(logits=LOGITS, temperature=TEMPERATURES, pair=st.tuples(SHARES, SHARES))
+@pytest.mark.parametrize("name", LIMITS)
+@given(logits=LOGITS, pair=st.tuples(SHARES, SHARES))
 @LAWS
-def test_a_looser_limit_keeps_more(xp, name, logits, temperature, pair):
-    tight, loose = sorted(pair, reverse=name == "min_p")
-    if name == "top_k":
-        tight, loose = math.ceil(tight * 45), math.ceil(loose * 45)
+def test_a_looser_limit_keeps_more(xp, name, logits, pair):
+    limit, looser = LIMITS[name]
+    tight, loose = (limit(share) for share in sorted(pair, reverse=not looser))
     assert kept(xp, logits, **{name: tight}) <= kept(xp, logits, **{name: loose})
+
+
+@given(logits=LOGITS, params=TRUNCATIONS)
+@LAWS
+def test_tokens_of_one_logit_are_kept_together(xp, logits, params):
+    twice = [*logits, *logits]
+    found = kept(xp, twice, **params)
+    assert {token % len(logits) for token in found if token < len(logits)} == {
+        token - len(logits) for token in found if token >= len(logits)
+    }
 
 
 @given(logits=LOGITS, params=TRUNCATIONS, random=st.randoms(use_true_random=False))
 @LAWS
 def test_the_order_of_the_vocabulary_is_nothing(xp, logits, params, random):
+    params |= {"xtc_probability": round(params.get("xtc_probability", 0.0))}  # no coin: it is the seed's
     assume(reference.distribution(logits, **params).slack > 1e-5)  # else sums in another order may round over a limit
     order = random.sample(range(len(logits)), len(logits))
     permuted = kept(xp, [logits[token] for token in order], **params)
@@ -68,7 +113,7 @@ def test_the_order_of_the_vocabulary_is_nothing(xp, logits, params, random):
 @LAWS
 def test_temperatures_towards_zero_are_argmax(xp, logits, seed, tiny):
     """Logits lie 1/64 apart or tie: below T 1e-4 the noise, of at most 25, cannot lift one over another."""
-    state = rows_of([SamplingParams(temperature=tiny, seed=seed)], len(logits))
+    state = rows_of([SamplingParams(temperature=tiny, seed=seed)], len(logits), prompt=(0,))
     drawn = int(xp.sample(np.float32([logits]), state).token_ids[0])
     assert logits[drawn] == max(logits)
     if tiny == 0.0:
@@ -80,8 +125,12 @@ def test_temperatures_towards_zero_are_argmax(xp, logits, seed, tiny):
 def test_entropy_grows_with_temperature(logits, pair):
     cold, hot = sorted(pair)
     row = np.float32(logits)
-    states = (rows_of([SamplingParams(temperature=t)], len(logits)) for t in (cold, hot))
-    colder, hotter = (token_logprobs(row, state, 0, 0, "tempered").entropy for state in states)
+    states = [rows_of([SamplingParams(temperature=t)], len(logits), prompt=(0,)) for t in (cold, hot)]
+    drawn_from = [NUMPY.sample(row[None], state).kept for state in states]
+    colder, hotter = (
+        token_logprobs(row, state, among, 0, 0, "tempered").entropy
+        for state, among in zip(states, drawn_from, strict=True)
+    )
     assert -1e-12 <= colder <= hotter + 1e-5
     assert hotter <= math.log(len(logits)) + 1e-9
 
@@ -90,24 +139,37 @@ def test_entropy_grows_with_temperature(logits, pair):
 @LAWS
 def test_adding_a_number_to_all_logits_draws_the_same_token(xp, logits, shift, params):
     rows = np.float32([logits, [logit + shift for logit in logits]])
-    state = rows_of([SamplingParams(**params)], len(logits)).take(np.array([0, 0]))
+    state = rows_of([SamplingParams(**params)], len(logits), prompt=(0,)).take(np.array([0, 0]))
     assert len(set(xp.sample(rows, state).token_ids.tolist())) == 1
 
 
-@given(
-    rows=st.lists(TRUNCATIONS, min_size=2, max_size=9), vocab_size=st.integers(1, 60), seed=st.integers(0, 2**32 - 1)
+PENALTIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "repetition_penalty": st.sampled_from([0.5, 1.3]),
+        "frequency_penalty": st.sampled_from([-0.3, 1.7]),
+        "no_repeat_ngram_size": st.integers(0, 3),
+        "dry_multiplier": st.sampled_from([0.0, 0.7]),
+        "bad_words": st.just(((0,), (0, 0))),
+    },
 )
-@LAWS
+MIXED = st.tuples(TRUNCATIONS, PENALTIES).map(lambda pair: pair[0] | pair[1])
+
+
+@given(rows=st.lists(MIXED, min_size=2, max_size=5), vocab_size=st.integers(1, 60), seed=st.integers(0, 2**32 - 1))
+@settings(LAWS, max_examples=25)
 def test_a_row_alone_is_the_row_in_any_batch(xp, rows, vocab_size, seed):
     logits = random_logits(len(rows), vocab_size, seed)
-    state = rows_of([SamplingParams(seed=seed, **params) for params in rows], vocab_size)
+    text = np.random.default_rng(seed).integers(0, min(vocab_size, 3), 12).tolist()
+    params = [SamplingParams(seed=seed, **row) for row in rows]
+    state = rows_of(params, vocab_size, prompt=text[:8], generated=text[8:])
     tokens, distances = xp.sample(logits, state).token_ids, xp.distance(logits, state)
+    backwards = np.arange(len(rows))[::-1].copy()
+    assert np.array_equal(xp.sample(logits[backwards], state.take(backwards)).token_ids, tokens[backwards])
     for row in range(len(rows)):
         alone = state.take(np.array([row]))
-        assert np.array_equal(xp.distance(logits[[row]], alone)[0], distances[row])
+        assert np.array_equal(xp.distance(logits[[row]], alone)[0], distances[row], equal_nan=True)
         assert xp.sample(logits[[row]], alone).token_ids[0] == tokens[row]
-    backwards = np.arange(len(rows))[::-1]
-    assert np.array_equal(xp.sample(logits[backwards], state.take(backwards)).token_ids, tokens[backwards])
 
 
 def test_a_row_alone_is_the_row_in_a_batch_of_a_real_vocabulary(torch_path, threads):
