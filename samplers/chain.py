@@ -46,14 +46,8 @@ def sample(logits: Array, state: SamplingState, *, processes: bool = True, trunc
         processes: False leaves out steps 1 to 7, for batches in which every row has their identities.
         truncates: False leaves out steps 9 to 16 and a dynamic temperature, likewise.
     """
-    xp = namespace(logits)
     distance = distance_from_best(process(logits, state) if processes else logits)
-    kept = truncate(distance, state) if truncates else keep_all(state)
-    finite = xp.isfinite(xp.max(-distance))[:, 0]
-    tempered = kept.tempered(distance) if truncates else xp.divide(distance, kept.before)  # the same, in less time
-    noise = gumbel_noise(state.key0, state.key1, state.step, logits.shape[-1])
-    token_ids = xp.argmax(xp.where((state.temperature > 0.0)[:, None], noise, 0.0) - tempered)
-    return Sampled(xp.where(finite, token_ids, xp.zeros_like(token_ids)), finite, kept)
+    return draw(distance, truncate(distance, state), state) if truncates else draw_from_all(distance, state)
 
 
 def process(logits: Array, state: SamplingState) -> Array:
@@ -77,3 +71,22 @@ def distance_from_best(logits: Array) -> Array:
     has NaN in it.
     """
     return namespace(logits).max(logits) - logits
+
+
+def draw(distance: Array, kept: Kept, state: SamplingState) -> Sampled:
+    """Apply step 17 to what is kept of tokens at these distances, float32 [rows, vocab]."""
+    return _nearest(distance, kept.tempered(distance), kept, state)
+
+
+def draw_from_all(distance: Array, state: SamplingState) -> Sampled:
+    """Apply steps 8 and 17, for rows that keep every token and whose temperatures are fixed."""
+    kept = keep_all(state)
+    return _nearest(distance, namespace(distance).divide(distance, kept.before), kept, state)
+
+
+def _nearest(distance: Array, tempered: Array, kept: Kept, state: SamplingState) -> Sampled:
+    xp = namespace(distance)
+    finite = xp.isfinite(xp.max(-distance))[:, 0]
+    noise = gumbel_noise(state.key0, state.key1, state.step, distance.shape[-1])
+    token_ids = xp.argmax(xp.where((state.temperature > 0.0)[:, None], noise, 0.0) - tempered)
+    return Sampled(xp.where(finite, token_ids, xp.zeros_like(token_ids)), finite, kept)

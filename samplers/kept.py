@@ -1,10 +1,9 @@
-"""What may be drawn: all truncations in the order that each row wants, over few tokens where that is enough."""
+"""What may be drawn: all truncations in the order that each row wants."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from samplers.candidates import Candidates
-from samplers.partition import partition
 from samplers.state import SamplingState
 from samplers.temperature import effective_temperature
 from samplers.truncation import epsilon_cutoff, eta_cutoff, min_p, top_k, top_n_sigma, top_p
@@ -13,8 +12,6 @@ from samplers.xp import namespace
 from samplers.xtc import exclude_top_choices
 
 Array = Any
-
-SHORTLIST = 1024  # tokens; more hold the nucleus of flatter rows, fewer cost less
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +56,13 @@ def truncate(distance: Array, state: SamplingState) -> Kept:
         state: the parameters of these rows.
     """
     xp = namespace(distance)
-    one = xp.zeros_like(distance[:, :1]) + 1.0
-    untempered = partition(distance, one)
-    temperature = _temperature(state, untempered.entropy, untempered.count)
-    before = xp.where(state.temperature_last[:, None], one, temperature)
-    whole = partition(distance, before)
-
-    def narrow(distance: Array, reach: Array) -> Candidates:
-        nothing = xp.zeros_like(reach)
-        everything = Candidates(
-            distance=xp.divide(distance, before),
-            reach=xp.divide(reach, before),
-            whole=whole,
-            low=nothing,
-            high=nothing + float("inf"),
-            certain=reach >= 0.0,
-        )
-        return apply_rules(everything, state)
-
-    def settle(candidates: Candidates) -> Array:
-        after = _temperature(state, candidates.entropy, candidates.count)
-        return xp.concat([candidates.low, candidates.high, xp.where(state.temperature_last[:, None], after, one)])
-
-    def settle_whole_rows() -> Array:
-        return settle(narrow(distance, one * float("inf")))
-
-    shortlist = xp.kernel("shortlist", distance)
-    if shortlist is None:
-        settled = settle_whole_rows()
-    else:
-        nearest = narrow(*shortlist(distance, SHORTLIST))
-        settled = xp.when_all(nearest.certain, lambda: settle(nearest), settle_whole_rows)
-    low, high, after = (settled[:, i : i + 1] for i in range(3))
-    return Kept(before, after, low, high)
+    last = state.temperature_last[:, None]
+    zero = xp.zeros_like(distance[:, :1])
+    one, infinity = zero + 1.0, zero + float("inf")
+    before = xp.where(last, one, _temperature(state, Candidates(distance, zero, infinity), ~last))
+    candidates = apply_rules(Candidates(xp.divide(distance, before), zero, infinity), state)
+    after = xp.where(last, _temperature(state, candidates, last), one)
+    return Kept(before, after, candidates.low, candidates.high)
 
 
 def apply_rules(candidates: Candidates, state: SamplingState) -> Candidates:
@@ -110,5 +81,9 @@ def apply_rules(candidates: Candidates, state: SamplingState) -> Candidates:
     )
 
 
-def _temperature(state: SamplingState, entropy: Array, count: Array) -> Array:
-    return effective_temperature(state.temperature, state.temperature_span, state.temperature_exponent, entropy, count)
+def _temperature(state: SamplingState, candidates: Candidates, wanted: Array) -> Array:
+    """Settle each row's temperature, which may depend on the candidates, seen untempered; of rows that want it."""
+    sums = candidates.sums(wanted & (state.temperature_span > 0.0)[:, None])
+    return effective_temperature(
+        state.temperature, state.temperature_span, state.temperature_exponent, sums.entropy, sums.count
+    )

@@ -7,6 +7,7 @@ array of its parameter, one value a row; no rule sorts (see `weighted_quantile` 
 from typing import Any
 
 from samplers.candidates import Candidates
+from samplers.interval import deviation
 from samplers.xp import namespace
 
 Array = Any
@@ -20,7 +21,7 @@ def top_n_sigma(candidates: Candidates, n: Array) -> Candidates:
         n: float32 [rows], ≥ 0; 0 keeps all.
     """
     n = n[:, None]
-    return candidates.within(n * candidates.whole.deviation, n > 0.0)
+    return candidates.within(n * deviation(candidates.distance, n > 0.0), n > 0.0)
 
 
 def top_k(candidates: Candidates, k: Array) -> Candidates:
@@ -28,13 +29,13 @@ def top_k(candidates: Candidates, k: Array) -> Candidates:
 
     Args:
         candidates: of which the nearest tokens are all kept.
-        k: int32 [rows]; 0, or anything from the vocabulary's size up, keeps all.
+        k: int32 [rows]; 0, or anything from the number of tokens kept up, keeps all.
     """
     xp = namespace(candidates.distance)
     active = (k > 0)[:, None]
-    target = xp.where(active, xp.astype(k, xp.float32)[:, None], float("inf"))
-    bound = xp.weighted_quantile(candidates.distance, None, target)
-    return candidates.within(bound, active & (target < candidates.whole.count))
+    return candidates.within(
+        candidates.quantile(xp.astype(k, xp.float32)[:, None], wanted=active, weighted=False), active
+    )
 
 
 def top_p(candidates: Candidates, p: Array) -> Candidates:
@@ -44,11 +45,9 @@ def top_p(candidates: Candidates, p: Array) -> Candidates:
         candidates: any.
         p: float32 [rows], in (0, 1]; 1 keeps all.
     """
-    xp = namespace(candidates.distance)
     p = p[:, None]
     active = p < 1.0
-    target = xp.where(active, p * candidates.mass, float("inf"))
-    return candidates.within(xp.weighted_quantile(candidates.distance, candidates.weights, target), active)
+    return candidates.within(candidates.quantile(p * candidates.sums(active).mass, wanted=active), active)
 
 
 def min_p(candidates: Candidates, p: Array) -> Candidates:
@@ -58,9 +57,8 @@ def min_p(candidates: Candidates, p: Array) -> Candidates:
         candidates: any.
         p: float32 [rows], in [0, 1]; 0 keeps all.
     """
-    xp = namespace(candidates.distance)
     p = p[:, None]
-    return candidates.within(candidates.low - xp.log(p), p > 0.0)
+    return candidates.within(candidates.low - namespace(p).log(p), p > 0.0)
 
 
 def epsilon_cutoff(candidates: Candidates, epsilon: Array) -> Candidates:
@@ -70,9 +68,9 @@ def epsilon_cutoff(candidates: Candidates, epsilon: Array) -> Candidates:
         candidates: any.
         epsilon: float32 [rows], in [0, 1); 0 keeps all.
     """
-    xp = namespace(candidates.distance)
     epsilon = epsilon[:, None]
-    return candidates.within(-xp.log(epsilon * candidates.mass), epsilon > 0.0)
+    active = epsilon > 0.0
+    return candidates.within(-namespace(epsilon).log(epsilon * candidates.sums(active).mass), active)
 
 
 def eta_cutoff(candidates: Candidates, eta: Array) -> Candidates:
@@ -82,8 +80,10 @@ def eta_cutoff(candidates: Candidates, eta: Array) -> Candidates:
         candidates: any.
         eta: float32 [rows], in [0, 1); 0 keeps all.
     """
-    xp = namespace(candidates.distance)
+    xp = namespace(eta)
     eta = eta[:, None]
+    active = eta > 0.0
+    sums = candidates.sums(active)
     # As weights, which are probabilities times the mass: exp(-entropy) is exp(-mean) / mass.
-    least = xp.minimum(eta * candidates.mass, xp.sqrt(eta) * xp.exp(-candidates.mean))
-    return candidates.within(-xp.log(least), eta > 0.0)
+    least = xp.minimum(eta * sums.mass, xp.sqrt(eta) * xp.exp(-sums.mean))
+    return candidates.within(-xp.log(least), active)

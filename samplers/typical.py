@@ -1,10 +1,8 @@
 """Locally typical sampling: keep the tokens whose surprise is nearest to what is expected."""
 
-from dataclasses import replace
 from typing import Any
 
 from samplers.candidates import Candidates
-from samplers.xp import namespace
 
 Array = Any
 
@@ -19,19 +17,8 @@ def typical_p(candidates: Candidates, p: Array) -> Candidates:
         candidates: any.
         p: float32 [rows], in (0, 1]; 1 keeps all.
     """
-    xp = namespace(candidates.distance)
     p = p[:, None]
     active = p < 1.0
-    distance, weights, mean = candidates.distance, candidates.weights, candidates.mean
-    gap = xp.abs(distance - mean)
-    width = xp.weighted_quantile(gap, weights, xp.where(active, p * candidates.mass, float("inf")))
-    typical = candidates.kept & (gap <= width)
-    low = -xp.max(xp.where(typical, -distance, -float("inf")))
-    high = xp.max(xp.where(typical, distance, -float("inf")))
-    could_miss = active & candidates.unlisted & ~(mean + width < candidates.reach)
-    return replace(
-        candidates,
-        low=xp.where(active, low, candidates.low),
-        high=xp.where(active, high, candidates.high),
-        certain=candidates.certain & ~could_miss,
-    )
+    sums = candidates.sums(active)
+    width = candidates.quantile(p * sums.mass, centre=sums.mean, wanted=active)
+    return candidates.between(*candidates.extent(sums.mean, width, wanted=active), active)

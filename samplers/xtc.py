@@ -1,6 +1,5 @@
 """XTC, "exclude top choices": now and then, remove the most probable tokens and leave the last of them."""
 
-from dataclasses import replace
 from typing import Any
 
 from samplers.candidates import Candidates
@@ -8,8 +7,6 @@ from samplers.noise import coin
 from samplers.xp import namespace
 
 Array = Any
-
-_FARTHEST = 3.4028234663852886e38  # of float32: beyond are banned tokens, which are no choices
 
 
 def exclude_top_choices(
@@ -25,14 +22,7 @@ def exclude_top_choices(
         key1: second word of each row's key, int32 [rows].
         step: index of the token to draw, int32 [rows].
     """
-    xp = namespace(candidates.distance)
     active = (coin(key0, key1, step) < probability)[:, None]
-    bound = xp.minimum(-xp.log(threshold[:, None] * candidates.mass), _FARTHEST)
-    top = candidates.kept & (candidates.distance <= bound)
-    last = xp.max(xp.where(top, candidates.distance, -float("inf")))
-    could_miss = active & candidates.unlisted & ~(bound < candidates.reach)
-    return replace(
-        candidates,
-        low=xp.where(active, xp.maximum(candidates.low, last), candidates.low),
-        certain=candidates.certain & ~could_miss,
-    )
+    bound = -namespace(threshold).log(threshold[:, None] * candidates.sums(active).mass)
+    _, last = candidates.extent(bound * 0.0, bound, wanted=active)
+    return candidates.between(last, candidates.high, active)

@@ -143,11 +143,6 @@ def scatter_min(x: Array, indices: Array, values: Array) -> Array:
     return out
 
 
-def when_all(condition: Array, function: Callable[[], Array], otherwise: Callable[[], Array]) -> Array:
-    """Compute an array one way if the whole condition holds, else the other; both make arrays of the same shape."""
-    return function() if condition.all() else otherwise()
-
-
 def kernel(name: str, like: Array) -> Callable[..., Array] | None:
     """Return a kernel that computes what its name says for arrays like this one, or None where there is none."""
     return None

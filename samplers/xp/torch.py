@@ -85,9 +85,6 @@ def max(x: Array) -> Array:
 
 def sum(x: Array) -> Array:
     """Return each row's sum, [..., 1], the same bits whatever other rows there are."""
-    row_sum = kernel("row_sum", x)
-    if row_sum is not None:
-        return row_sum(x)
     if x.shape[-1] > _BLOCK:  # a long row alone would be split among threads; a block is too short for that
         missing = -x.shape[-1] % _BLOCK
         blocks = (torch.nn.functional.pad(x, (0, missing)) if missing else x).unflatten(-1, (-1, _BLOCK))
@@ -145,21 +142,12 @@ def scatter_min(x: Array, indices: Array, values: Array) -> Array:
     return torch.scatter_reduce(x, -1, indices.to(torch.int64), values, "amin")
 
 
-def when_all(condition: Array, function: Callable[[], Array], otherwise: Callable[[], Array]) -> Array:
-    """Compute an array one way if the whole condition holds, else the other; both make arrays of the same shape."""
-    if torch.compiler.is_compiling():
-        return torch.cond(condition.all(), function, otherwise)
-    return function() if condition.all() else otherwise()
-
-
 def use_kernels(kernels: dict[str, Callable[..., Array]]) -> None:
     """Let kernels compute functions of CPU tensors from now on.
 
     Args:
-        kernels: by the names that `kernel` is asked for. `gumbel_noise` and `partition` are as in noise.py and
-            partition.py, `weighted_quantile` and `row_sum` (of two axes) as `weighted_quantile` and `sum` here.
-            `shortlist` takes distances [rows, n] and a count; it returns some of the nearest, [rows, count], padded
-            with inf, and the least distance that it left out, [rows, 1].
+        kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `partition`, `quantile`,
+            `extent` and `deviation` as in interval.py.
     """
     _kernels.clear()
     _kernels.update({name: _of_contiguous(kernel) for name, kernel in kernels.items()})
@@ -181,9 +169,6 @@ def kernel(name: str, like: Array) -> Callable[..., Array] | None:
 
 def weighted_quantile(x: Array, weights: Array | None, target: Array) -> Array:
     """Find each row's least bound t such that the weights of the elements x ≤ t sum to the target or more."""
-    quantile = kernel("weighted_quantile", x)
-    if quantile is not None:
-        return quantile(x, weights, target)
     order = x.view(torch.int32)
     low = torch.zeros_like(order[:, :1])
     for i in range(31):

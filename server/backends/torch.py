@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 import torch
 
-from samplers.chain import Sampled, sample
+from samplers.chain import Sampled, distance_from_best, draw, draw_from_all, process
 from samplers.history import History, append
-from samplers.kept import Kept
+from samplers.kept import Kept, keep_all, truncate
 from samplers.logprobs import TokenLogprobs, token_logprobs
 from samplers.params import SamplingParams
 from samplers.row import state_row
 from samplers.state import SamplingState, neutral_state
 from server.backends import torch_plain
 from server.backends.base import Decoded, PromptPiece, Reproducible
-from server.backends.torch_compile import Compilation
+from server.backends.torch_compile import Compilation, Function, Program
 from server.backends.torch_decoder import Decoder
 from server.backends.torch_kernels import kernels_fit, load_kernels
 from server.errors import ModelError
@@ -25,7 +25,7 @@ from server.models.weights import DecoderWeights
 
 Tensor = torch.Tensor
 
-SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs
+SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs and beside a lone row
 PREFILL_CHUNK = 256  # tokens of one prefill call: enough to keep the matrix products busy, short enough to wait for
 
 
@@ -85,17 +85,19 @@ class TorchBackend:
             device=self._device,
             max_length=self.max_length,
         )
-        shape = (num_slots + SCRATCH_SLOTS, spec.num_kv_heads, self.max_length, spec.head_dim)
+        num_rows = num_slots + SCRATCH_SLOTS
+        shape = (num_rows, spec.num_kv_heads, self.max_length, spec.head_dim)
         self._keys = [torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(spec.num_layers)]
         self._values = [torch.zeros_like(keys) for keys in self._keys]
-        self._state = self._neutral_state()
-        self._last_token = torch.zeros(num_slots, dtype=torch.int64, device=self._device)
-        self._position = torch.zeros(num_slots, dtype=torch.int64, device=self._device)
+        state = neutral_state(num_rows, self.vocab_size, len(self.eos_token_ids), self.max_length)
+        self._state = SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(self._device) for f in fields(state)))
+        self._last_token = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
+        self._position = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
         self._params: dict[int, SamplingParams] = {}
         self._poisoned: set[int] = set()
         self._compilation: Compilation | None = None
         if compile and (self._fused or self._device.type == "cuda"):
-            self._compilation = Compilation(decode_step, self._example, cache_dir=cache_dir, device=self._device)
+            self._compilation = Compilation(self._programs(), cache_dir=cache_dir, device=self._device)
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
@@ -134,25 +136,20 @@ class TorchBackend:
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
         params = [self._params[slot] for slot in slots]
-        processes = any(row.processes for row in params)
-        variant = processes, processes or any(row.truncates for row in params)
-        step = self._compilation.step if self._compilation is not None else decode_step
+        processes, truncates = any(row.processes for row in params), any(row.truncates for row in params)
         with torch.no_grad():
-            rows = self._indices(slots)
-            state = self._state.take(rows, processes=variant[0], truncates=variant[1])
-            inputs = self._last_token[rows], rows, self._position[rows], state
-            sampled, logits, history = step(*inputs, self._decoder, self._keys, self._values, *variant)
-            token_ids = sampled.token_ids.tolist()
+            rows = self._indices(self._padded(slots))
+            state = self._state.take(rows, processes=processes, truncates=truncates)
+            logits = self._run(forward, self._last_token[rows], rows, self._position[rows], *self._model)
+            processed = self._run(process, logits, state) if processes else logits
+            sampled = self._draw(processed, state, truncates=truncates)
+            token_ids = sampled.token_ids.tolist()[: len(slots)]
+            finite = sampled.finite.tolist()[: len(slots)]
             logprobs = [
                 None if asked.logprobs is None else _describe(asked, row, logits, state, sampled, token_ids[row])
                 for row, asked in enumerate(params)
             ]
-            self._last_token[rows] = sampled.token_ids.to(torch.int64)
-            self._position[rows] += 1
-            self._state.step[rows] += 1
-            if history is not None:
-                self._remember(rows, history)
-        finite = sampled.finite.tolist()
+            self._move_on(rows, state, sampled.token_ids, remember=processes)
         self._poisoned.update(slot for slot, fine in zip(slots, finite, strict=True) if not fine)
         return Decoded(token_ids, finite, logprobs)
 
@@ -183,61 +180,104 @@ class TorchBackend:
         self._keys.clear()
         self._values.clear()
 
-    def _example(self, rows: int, processes: bool, truncates: bool) -> tuple[Any, ...]:
-        """Make arguments for a trial run of the step: it writes to the scratch slots of the cache and nowhere else."""
-        slots = self._indices(range(self.num_slots, self.num_slots + rows))
-        picked = self._indices(range(rows))
-        state = self._neutral_state().take(picked, processes=processes, truncates=truncates)
-        inputs = torch.zeros_like(slots), slots, torch.zeros_like(slots)
-        if rows > 1:  # one program for any number of them
-            for array in (*inputs, *(getattr(state, field.name) for field in fields(state))):
-                if len(array) == rows:
-                    torch._dynamo.mark_dynamic(array, 0)
-        return *inputs, state, self._decoder, self._keys, self._values, processes, truncates
+    @property
+    def _model(self) -> tuple[Decoder, list[Tensor], list[Tensor]]:
+        return self._decoder, self._keys, self._values
 
-    def _neutral_state(self) -> SamplingState:
-        num_rows = max(self.num_slots, SCRATCH_SLOTS)
-        state = neutral_state(num_rows, self.vocab_size, len(self.eos_token_ids), self.max_length)
-        return SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(self._device) for f in fields(state)))
+    def _padded(self, slots: Sequence[int]) -> list[int]:
+        """Add a scratch slot to a lone row: programs are made for two rows and more, and two cost what one does."""
+        lone = len(slots) == 1 and self._compilation is not None and self._compilation.ready
+        return [*slots, self.num_slots] if lone else list(slots)
 
-    def _remember(self, rows: Tensor, history: History) -> None:
-        for field in fields(History):
-            getattr(self._state, field.name)[rows] = getattr(history, field.name)
+    def _run(self, function: Function, *arguments: Any) -> Any:
+        return function(*arguments) if self._compilation is None else self._compilation.run(function, *arguments)
+
+    def _draw(self, logits: Tensor, state: SamplingState, *, truncates: bool) -> Sampled:
+        sampled: Sampled
+        if truncates:
+            distance = self._run(distance_from_best, logits)
+            sampled = self._run(draw, distance, truncate(distance, state), state)
+        else:
+            sampled = self._run(draw_from_logits, logits, state)
+        return sampled
+
+    def _move_on(self, rows: Tensor, state: SamplingState, token_ids: Tensor, *, remember: bool) -> None:
+        """Feed what was drawn next time, a position further; the scratch slot stays where it is."""
+        self._last_token[rows] = token_ids.to(torch.int64)
+        self._position[rows] += 1
+        self._position[self.num_slots :] = 0
+        self._state.step[rows] += 1
+        if remember:
+            history = append(state.history, token_ids)
+            for field in fields(History):
+                getattr(self._state, field.name)[rows] = getattr(history, field.name)
+
+    def _programs(self) -> list[Program]:
+        """List what decoding asks for; their trial runs write to the scratch slots of the cache and nowhere else.
+
+        Truncation is not among them: its arithmetic is a number a row between kernels, which Inductor would spend most
+        of its time on.
+        """
+        return [
+            Program(forward, lambda: (*self._example_inputs(), *self._model)),
+            Program(draw_from_logits, lambda: (self._example_logits(), self._example_state())),
+            Program(process, lambda: (self._example_logits(), self._example_state(processes=True))),
+            Program(distance_from_best, lambda: (self._example_logits(),)),
+            Program(draw, lambda: (self._example_logits(), self._example_kept(), self._example_state(truncates=True))),
+        ]
+
+    def _example_inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        slots = self._indices(range(self.num_slots, self.num_slots + SCRATCH_SLOTS))
+        return _dynamic(torch.zeros_like(slots)), _dynamic(slots), _dynamic(torch.zeros_like(slots))
+
+    def _example_logits(self) -> Tensor:
+        return _dynamic(torch.zeros(SCRATCH_SLOTS, self.vocab_size, device=self._device))
+
+    def _example_state(self, *, processes: bool = False, truncates: bool = False) -> SamplingState:
+        rows = self._indices(range(self.num_slots, self.num_slots + SCRATCH_SLOTS))
+        state = self._state.take(rows, processes=processes, truncates=truncates)
+        for field in fields(state):
+            if len(array := getattr(state, field.name)):
+                _dynamic(array)
+        return state
+
+    def _example_kept(self) -> Kept:
+        state = self._state.take(self._indices(range(self.num_slots, self.num_slots + SCRATCH_SLOTS)))
+        kept = keep_all(state)
+        return Kept(*(_dynamic(getattr(kept, field.name)) for field in fields(kept)))
 
     def _indices(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64, device=self._device)
 
 
-def decode_step(
-    token_ids: Tensor,
-    slots: Tensor,
-    positions: Tensor,
-    state: SamplingState,
-    decoder: Decoder,
-    keys: list[Tensor],
-    values: list[Tensor],
-    processes: bool,
-    truncates: bool,
-) -> tuple[Sampled, Tensor, History | None]:
-    """Feed each row's last token and sample its next one: the unit that is compiled.
+def forward(
+    token_ids: Tensor, slots: Tensor, positions: Tensor, decoder: Decoder, keys: list[Tensor], values: list[Tensor]
+) -> Tensor:
+    """Feed each row's last token.
 
     Args:
         token_ids: int64 [rows].
         slots: int64 [rows].
         positions: int64 [rows].
-        state: the sampling parameters of these rows.
         decoder: the model.
         keys: one cache a layer; written.
         values: likewise.
-        processes: whether any row's logits are changed before temperature.
-        truncates: whether any row cuts tokens off.
 
     Returns:
-        What was drawn, raw logits float32 [rows, vocab], and the rows' history with it; None if not `processes`.
+        Raw logits, float32 [rows, vocab].
     """
-    logits = decoder.logits(decoder(token_ids, slots, positions, keys, values))
-    sampled = sample(logits, state, processes=processes, truncates=truncates)
-    return sampled, logits, append(state.history, sampled.token_ids) if processes else None
+    return decoder.logits(decoder(token_ids, slots, positions, keys, values))
+
+
+def draw_from_logits(logits: Tensor, state: SamplingState) -> Sampled:
+    """Draw each row's next token from all tokens, at a fixed temperature."""
+    return draw_from_all(distance_from_best(logits), state)
+
+
+def _dynamic(array: Tensor) -> Tensor:
+    """Let the number of rows be no part of a program."""
+    torch._dynamo.mark_dynamic(array, 0)
+    return array
 
 
 def _describe(

@@ -4,7 +4,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +13,50 @@ import torch
 
 log = logging.getLogger(__name__)
 
-VARIANTS = ((False, False), (False, True), (True, True))  # processes, truncates: what the rows of a step ask for
-MOST_PROGRAMS = 16 * 2 * len(VARIANTS)  # in one process, whose models share the step's code: 16 models
+MOST_PROGRAMS = 64  # of one function in one process, whose models share it
 _NICENESS = 10  # compiling gives way to requests
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A function and what to compile it for.
+
+    Attributes:
+        function: takes the arguments that `example` makes.
+        example: makes arguments that the function may run on at any time, beside live requests; it marks the rows as a
+            dynamic dimension. What is not an array is part of the program: one function may have several.
+    """
+
+    function: Function
+    example: Callable[[], tuple[Any, ...]]
 
 
 class Compilation:
-    """A function, eager at first and compiled later.
+    """The parts of a step, eager at first and compiled later, all at once.
 
-    Rows are a dynamic dimension, so the whole set is six programs: one row or several, in each of three variants. They
-    are kept on disk by Inductor's own cache, so that a restart loads them in seconds.
+    Rows are a dynamic dimension of two and more, so that a part is one program. The parts are compiled apart: what
+    truncation takes is compiled once, and not once more for every other thing that a step may do. Programs are kept on
+    disk by Inductor's own cache, so that a restart loads them in seconds.
     """
 
-    def __init__(
-        self,
-        step: Callable[..., Any],
-        example: Callable[[int, bool, bool], tuple[Any, ...]],
-        *,
-        cache_dir: Path,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, programs: Sequence[Program], *, cache_dir: Path, device: torch.device) -> None:
         """Start compiling.
 
         Args:
-            step: takes the arguments that `example` makes.
-            example: makes arguments, for a number of rows and the two flags of a variant, that the step may run on at
-                any time, beside live requests; it marks the rows as a dynamic dimension.
+            programs: every one that steps will ask for.
             cache_dir: where compiled code is kept.
-            device: where the step runs.
+            device: where they run.
         """
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir / "inductor")  # Inductor has no other switch for it
-        self._eager = step
         mode = "reduce-overhead" if device.type == "cuda" else None
         # Only what `example` marks is dynamic: what another model has of other sizes is none of this one's business.
-        self._compiled = torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
-        self._example = example
+        self._compiled: dict[Function, Function] = {
+            function: torch.compile(function, fullgraph=True, dynamic=False, mode=mode)
+            for function in {program.function for program in programs}
+        }
+        self._programs = programs
         self._ready = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
@@ -54,7 +64,7 @@ class Compilation:
 
     @property
     def ready(self) -> bool:
-        """Say whether the compiled step has taken over."""
+        """Say whether the compiled programs have taken over: they want two rows at least."""
         return self._ready
 
     @property
@@ -62,13 +72,24 @@ class Compilation:
         """Say whether the step will stay what it is: compiled, or eager because compiling failed."""
         return self._ready or not self._thread.is_alive()
 
-    @property
-    def step(self) -> Callable[..., Any]:
-        """Return the function to call now."""
-        return self._compiled if self._ready else self._eager
+    def run(self, function: Function, *arguments: Any) -> Any:
+        """Call a function, compiled if it is ready.
+
+        Arguments that no program fits are an error of ours, but no reason to fail requests or to have them wait for a
+        compiler: everything runs eagerly then, and from then on.
+        """
+        if not self._ready:
+            return function(*arguments)
+        torch._dynamo.config.recompile_limit = 1  # a setting of this thread, which never compiles
+        try:
+            return self._compiled[function](*arguments)
+        except torch._dynamo.exc.FailOnRecompileLimitHit:
+            self._ready = False
+            log.exception("a compiled program does not fit its arguments; from now on the step runs eagerly, slower")
+            return function(*arguments)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until the compiled step has taken over, and say whether it has."""
+        """Wait until the compiled programs have taken over, and say whether they have."""
         self._thread.join(timeout_s)
         return self._ready
 
@@ -82,20 +103,19 @@ class Compilation:
         torch._dynamo.config.recompile_limit = MOST_PROGRAMS  # a setting of this thread alone
         started_s = time.monotonic()
         try:
-            for variant in VARIANTS:
-                for rows in (2, 1):
-                    if self._closing:
-                        return
-                    self._compile(rows, variant)
+            for program in self._programs:
+                if self._closing:
+                    return
+                self._compile(program)
         except Exception:
             log.exception("the decode step could not be compiled; it stays eager, which is slower but right")
             return
         self._ready = True
         log.info("the decode step is compiled (%.1f s); it takes over now", time.monotonic() - started_s)
 
-    def _compile(self, rows: int, variant: tuple[bool, bool]) -> None:
+    def _compile(self, program: Program) -> None:
         with torch.no_grad():
-            self._compiled(*self._example(rows, *variant))
+            self._compiled[program.function](*program.example())
 
 
 def _give_way() -> None:

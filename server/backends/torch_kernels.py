@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "cpu"
 _LANES = 16  # floats that a kernel takes at once
-_SAMPLER_KERNELS = ("gumbel_noise", "partition", "row_sum", "shortlist", "weighted_quantile")
+_SAMPLER_KERNELS = ("deviation", "extent", "gumbel_noise", "partition", "quantile")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
 
 
@@ -130,18 +130,18 @@ def _register_shapes() -> None:
     def gumbel_noise(key0, key1, step, vocab_size):  # type: ignore[no-untyped-def]
         return key0.new_empty(key0.shape[0], vocab_size, dtype=torch.float32)
 
-    @torch.library.register_fake("kelvin::row_sum")
-    def row_sum(x):  # type: ignore[no-untyped-def]
-        return x.new_empty(x.shape[0], 1)
-
-    @torch.library.register_fake("kelvin::weighted_quantile")
-    def weighted_quantile(x, weights, target):  # type: ignore[no-untyped-def]
-        return target.new_empty(target.shape)
-
     @torch.library.register_fake("kelvin::partition")
-    def partition(distance, divisor):  # type: ignore[no-untyped-def]
-        return tuple(divisor.new_empty(divisor.shape) for _ in range(4))
+    def partition(distance, low, high):  # type: ignore[no-untyped-def]
+        return tuple(low.new_empty(low.shape) for _ in range(3))
 
-    @torch.library.register_fake("kelvin::shortlist")
-    def shortlist(distance, size):  # type: ignore[no-untyped-def]
-        return distance.new_empty(distance.shape[0], size), distance.new_empty(distance.shape[0], 1)
+    @torch.library.register_fake("kelvin::quantile")
+    def quantile(distance, low, high, centre, target, weighted):  # type: ignore[no-untyped-def]
+        return low.new_empty(low.shape)
+
+    @torch.library.register_fake("kelvin::extent")
+    def extent(distance, low, high, centre, width):  # type: ignore[no-untyped-def]
+        return tuple(low.new_empty(low.shape) for _ in range(2))
+
+    @torch.library.register_fake("kelvin::deviation")
+    def deviation(distance, wanted):  # type: ignore[no-untyped-def]
+        return distance.new_empty(distance.shape[0], 1)

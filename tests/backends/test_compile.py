@@ -36,11 +36,11 @@ def compiled(make_backend, cache_dir):
     return backend
 
 
-def test_the_compiled_step_draws_what_the_eager_one_draws_and_is_six_programs(compiled, make_backend):
+def test_the_compiled_step_draws_what_the_eager_one_draws_and_is_five_programs(compiled, make_backend):
     eager = make_backend()
     for count in (1, 2, 3, 5, 4, 1):
         assert texts(compiled, count) == texts(eager, count)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 6
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 5
     assert compiled.admit(0, [5, 6], SamplingParams()) == "bitwise"
 
 
@@ -63,7 +63,7 @@ def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(make_backend, ca
     if not load_kernels(cache_dir):
         pytest.skip("no C++ compiler here")
 
-    def fail(self, rows, variant):
+    def fail(self, program):
         raise RuntimeError("no room on the disk")
 
     monkeypatch.setattr(torch_compile.Compilation, "_compile", fail)
@@ -72,6 +72,17 @@ def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(make_backend, ca
     assert "it stays eager" in caplog.text
     assert texts(backend, 3) == texts(make_backend(), 3)
     assert backend.admit(0, [5, 6], SamplingParams()) == "bitwise"
+
+
+def test_a_step_that_no_program_fits_runs_eagerly_and_says_so(compiled, make_backend, caplog):
+    expected = texts(make_backend(), 3)
+    torch.use_deterministic_algorithms(True)  # what no program was made for
+    try:
+        drawn = texts(compiled, 3)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "does not fit" in caplog.text
+    assert drawn == expected
 
 
 def test_without_a_compiler_the_backend_is_plain_and_says_so_once(make_backend, tmp_path, monkeypatch, caplog):

@@ -38,19 +38,22 @@ Tensor activate(const Tensor& x, std::string name, bool gated);
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 
-// Sum each row of x [rows, n], float32. Returns [rows, 1].
-Tensor row_sum(const Tensor& x);
+// What samplers/interval.py asks. distance [rows, n] ≥ 0; every other tensor and every answer [rows, 1], float32 but for
+// `wanted`, bool. A row whose high is below its low asks nothing.
 
-// Find each row's least x whose weight, with that of all smaller ones, reaches the target; infinity where it never does.
-// x [rows, n] ≥ 0; weights [rows, n] ≥ 0, or none for ones; target [rows, 1]. Returns [rows, 1].
-Tensor weighted_quantile(const Tensor& x, const std::optional<Tensor>& weights, const Tensor& target);
+// Sum up each interval: how many tokens, their weights exp(-d), their d · exp(-d).
+std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const Tensor& low,
+                                             const Tensor& high);
 
-// Sum up each row of distances [rows, n] ≥ 0 divided by divisor [rows, 1]; infinite ones are left out. Returns, each
-// [rows, 1]: how many, their standard deviation, the sum of exp(-d), the sum of d · exp(-d).
-std::tuple<Tensor, Tensor, Tensor, Tensor> partition(const Tensor& distance, const Tensor& divisor);
+// Find the least width within which of the centre an interval's tokens reach the target, by weight or by number.
+Tensor quantile(const Tensor& distance, const Tensor& low, const Tensor& high,
+                const Tensor& centre, const Tensor& target, bool weighted);
 
-// List the nearest of each row's distances [rows, n] ≥ 0: at most `size` of them in [rows, size], then infinity; and in
-// [rows, 1] the least of those that are left out.
-std::tuple<Tensor, Tensor> shortlist(const Tensor& distance, int64_t size);
+// Find the least and the greatest distance in an interval that lie within a width of a centre.
+std::tuple<Tensor, Tensor> extent(const Tensor& distance, const Tensor& low, const Tensor& high,
+                                  const Tensor& centre, const Tensor& width);
+
+// Return the standard deviation of each wanted row's finite distances.
+Tensor deviation(const Tensor& distance, const Tensor& wanted);
 
 }  // namespace kelvin

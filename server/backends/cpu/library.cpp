@@ -14,10 +14,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
-  m.def("row_sum(Tensor x) -> Tensor");
-  m.def("partition(Tensor distance, Tensor divisor) -> (Tensor, Tensor, Tensor, Tensor)");
-  m.def("shortlist(Tensor distance, int size) -> (Tensor, Tensor)");
-  m.def("weighted_quantile(Tensor x, Tensor? weights, Tensor target) -> Tensor");
+  m.def("partition(Tensor distance, Tensor low, Tensor high) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "quantile(Tensor distance, Tensor low, Tensor high, Tensor centre, Tensor target, bool weighted) "
+      "-> Tensor");
+  m.def(
+      "extent(Tensor distance, Tensor low, Tensor high, Tensor centre, Tensor width) "
+      "-> (Tensor, Tensor)");
+  m.def("deviation(Tensor distance, Tensor wanted) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
@@ -27,8 +31,8 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));
   m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
-  m.impl("row_sum", TORCH_BOX(&kelvin::row_sum));
   m.impl("partition", TORCH_BOX(&kelvin::partition));
-  m.impl("shortlist", TORCH_BOX(&kelvin::shortlist));
-  m.impl("weighted_quantile", TORCH_BOX(&kelvin::weighted_quantile));
+  m.impl("quantile", TORCH_BOX(&kelvin::quantile));
+  m.impl("extent", TORCH_BOX(&kelvin::extent));
+  m.impl("deviation", TORCH_BOX(&kelvin::deviation));
 }

@@ -80,6 +80,20 @@ inline float float_of(int32_t bits) {
   return x;
 }
 
+constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Whether any lane of a comparison's answer is true.
+inline bool any(Ints mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#else
+  Words lanes = (Words)mask;
+  uint32_t found = 0;
+  for (int64_t lane = 0; lane < kLanes; ++lane) found |= lanes[lane];
+  return found != 0;
+#endif
+}
+
 // e^x for x ≤ 0, within 2 units in the last place; 0 below the smallest normal number.
 inline Floats exp_negative(Floats x) {
   Floats clamped = (x < -87.0f) ? (Floats{} - 87.0f) : x;
