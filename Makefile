@@ -3,7 +3,7 @@
 # Variables, given as `make serve PORT=9000` or in the environment:
 #   VENV         folder of the virtual environment (.venv)
 #   PYTHON       interpreter to make it with, 3.11 or newer (python3)
-#   FRAMEWORK    torch or tensorflow
+#   FRAMEWORK    torch or tensorflow; with tensorflow the build for GPUs where there is an NVIDIA driver
 #   MODEL PORT   what to serve, and where (smollm2, 8000)
 #   HOST         address to listen on (127.0.0.1); on the command line alone, for some shells export a HOST of their own
 #   EXTRAS       extras of pyproject.toml to install for `serve`, joined by + (the framework's)
@@ -12,13 +12,13 @@
 VENV ?= .venv
 PYTHON ?= python3
 FRAMEWORK ?= $(or $(KELVIN_FRAMEWORK),torch)
-EXTRAS ?= $(FRAMEWORK)
+EXTRAS ?= $(FRAMEWORK)$(if $(filter tensorflow,$(FRAMEWORK)),$(if $(shell command -v nvidia-smi),-gpu))
 HOST =
 
 PYTHON_BIN := $(VENV)/bin/python
 KELVIN := $(VENV)/bin/kelvin
 INSTALLED = $(VENV)/.installed-$(EXTRAS)
-INSTALLED_DEV = $(VENV)/.installed-torch+dev
+INSTALLED_DEV = $(VENV)/.installed-torch+tensorflow+dev
 comma := ,
 
 # Only what was given is passed on, so that the KELVIN_ variables and the defaults keep their say.

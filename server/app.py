@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
@@ -48,16 +49,39 @@ def load_models(settings: Settings) -> dict[str, LoadedModel]:
         KelvinError: a model is not there or cannot be loaded; those loaded before it are closed.
     """
     loaded: dict[str, LoadedModel] = {}
+    refs = [parse_model_ref(name) for name in settings.models]
+    threads = share_threads(settings, [ref.framework or settings.framework for ref in refs])
     try:
-        for ref in map(parse_model_ref, settings.models):
+        for ref in refs:
             if ref.name in loaded:
                 raise ModelError(f"two models are called {ref.name}; give one another name, as in other=PATH")
             log.info("loading %s", ref.name)
-            loaded[ref.name] = load_engine(settings, ref)
+            share = threads[ref.framework or settings.framework]
+            loaded[ref.name] = load_engine(settings.model_copy(update={"threads": share}), ref)
     except Exception:
         _close(loaded)
         raise
     return loaded
+
+
+def share_threads(settings: Settings, frameworks: Sequence[str]) -> dict[str, int]:
+    """Share the CPU threads out among frameworks, each of which would take every core for itself.
+
+    Args:
+        settings: `threads` is what there is to share; 0: as many as this process has cores.
+        frameworks: of each model.
+
+    Returns:
+        Threads of each framework, at least 1; for a framework that is alone, `settings.threads` as it stands.
+    """
+    names = list(dict.fromkeys(frameworks))
+    if len(names) < 2:
+        return dict.fromkeys(names, settings.threads)
+    whole = settings.threads or len(os.sched_getaffinity(0))
+    each, left = divmod(whole, len(names))
+    shares = {name: max(1, each + (number < left)) for number, name in enumerate(names)}
+    log.info("%d CPU threads are shared out: %s", whole, ", ".join(f"{name} {share}" for name, share in shares.items()))
+    return shares
 
 
 def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = None) -> LoadedModel:

@@ -17,9 +17,9 @@ from samplers.params import SamplingParams
 from samplers.row import state_row
 from samplers.state import SamplingState, neutral_state
 from server.backends.base import Decoded, PromptPiece, Reproducible
+from server.backends.tensorflow_cache import Cache
 from server.backends.tensorflow_compile import Compilation
 from server.backends.tensorflow_decoder import Decoder
-from server.backends.tensorflow_plain import BLOCK
 from server.backends.tensorflow_process import settle_process
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights
@@ -77,33 +77,38 @@ class TensorFlowBackend:
         self.prefill_chunk = PREFILL_CHUNK
         self._decoder = Decoder(spec, weights, dtype=self._dtype, max_length=self.max_length)
         self._scratch = num_slots  # one slot more than there are requests
-        shape = num_slots + 1, spec.num_kv_heads, -(-self.max_length // BLOCK) * BLOCK, spec.head_dim
-        self._keys = [self._zeros(shape, self._dtype) for _ in range(spec.num_layers)]
-        self._values = [self._zeros(shape, self._dtype) for _ in range(spec.num_layers)]
+        shape = num_slots + 1, spec.num_kv_heads, self.max_length, spec.head_dim
+        self._keys = [Cache(*shape, self._dtype) for _ in range(spec.num_layers)]
+        self._values = [Cache(*shape, self._dtype) for _ in range(spec.num_layers)]
         self._state = self._neutral_state()
-        self._last_token = self._zeros([num_slots + 1], tf.int32)
-        self._position = self._zeros([num_slots + 1], tf.int32)
+        self._last_token, self._position = (
+            tf.Variable(tf.zeros([num_slots + 1], tf.int32), trainable=False) for _ in range(2)
+        )
         self._params: dict[int, SamplingParams] = {}
-        self._compiled_prefill, self._compiled_step = map(_program, (self._prefill, self._step))
+        rows, tokens, scalar = (tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], []))
+        self._write = _graph(self._prefill_step, tokens, tokens, tokens)
+        self._logits = _graph(self._forward, rows)
+        self._step = _graph(self._decode_step, rows, scalar)
+        self._compiled_write, self._compiled_step = _program(self._write), _program(self._step)
         self._row_counts = [*(2**i for i in range(num_slots.bit_length()) if 2**i < num_slots), num_slots]
         self._compilation = Compilation(self._trials()) if compile else None
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
         compiled = self._compilation is not None and self._compilation.ready("prefill")
-        run = self._compiled_prefill if compiled else self._prefill
+        write = self._compiled_write if compiled else self._write
         for piece in pieces:
             tokens = len(piece.token_ids)
             padding = PREFILL_CHUNK - tokens if compiled else 0
             token_ids = [*piece.token_ids, *[0] * padding]
             slots = [piece.slot] * tokens + [self._scratch] * padding
             positions = [*range(piece.position, piece.position + tokens), *[0] * padding]
-            run(*(tf.constant([numbers]) for numbers in (token_ids, slots, positions)))
+            write(*(tf.constant([numbers]) for numbers in (token_ids, slots, positions)))
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of one slot's keys and values to another slot."""
         for cache in (*self._keys, *self._values):
-            cache[target, :, :length].assign(cache[source, :, :length])
+            cache.copy(source, target, length)
 
     def admit(
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
@@ -145,8 +150,7 @@ class TensorFlowBackend:
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
-        logits = self._forward(tf.constant([slot]))
-        return logits.numpy()[0].tolist()
+        return self._logits(tf.constant([slot])).numpy()[0].tolist()
 
     def release(self, slot: int) -> None:
         """Forget a slot: nothing of its sequence may reach the next one."""
@@ -160,16 +164,16 @@ class TensorFlowBackend:
         """Stop background work and free the device's memory."""
         if self._compilation is not None:
             self._compilation.close()
-        del self._compiled_prefill, self._compiled_step
+        del self._write, self._logits, self._step, self._compiled_write, self._compiled_step
         self._keys.clear()
         self._values.clear()
 
-    def _prefill(self, token_ids: Tensor, slots: Tensor, positions: Tensor) -> None:
-        """Write the keys and values of a piece, all int32 [1, tokens]: the first unit that is compiled."""
+    def _prefill_step(self, token_ids: Tensor, slots: Tensor, positions: Tensor) -> None:
+        """Write the keys and values of a piece, all int32 [rows, tokens]."""
         self._decoder.forward(token_ids, slots, positions, self._keys, self._values)
 
-    def _step(self, slots: Tensor, variant: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
-        """Feed each row's last token, sample its next one, and move the row on: the second unit that is compiled.
+    def _decode_step(self, slots: Tensor, variant: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        """Feed each row's last token, sample its next one, and move the row on.
 
         Args:
             slots: int32 [rows].
@@ -178,7 +182,7 @@ class TensorFlowBackend:
         Returns:
             Token ids int32 [rows], finite bool [rows], raw logits float32 [rows, vocab], and the fields of `Kept`.
         """
-        logits = self._forward(slots)
+        logits = self._logits(slots)
         draws = [partial(self._draw, slots, logits, *flags) for flags in VARIANTS]
         token_ids, finite, *kept = tf.switch_case(variant, draws)
         moves = tf.cast(slots < self._scratch, tf.int32)
@@ -212,7 +216,7 @@ class TensorFlowBackend:
         *smaller, largest = self._row_counts
         piece = tf.zeros([1, PREFILL_CHUNK], tf.int32)
         trials: dict[str | int, Callable[[], object]] = {}
-        trials["prefill"] = partial(self._compiled_prefill, piece, piece + self._scratch, piece)
+        trials["prefill"] = partial(self._compiled_write, piece, piece + self._scratch, piece)
         for rows in (*smaller[:1], largest, *smaller[1:]):  # the largest has room for all that are not compiled yet
             trials[rows] = partial(self._compiled_step, tf.fill([rows], self._scratch), tf.constant(0))
         return trials
@@ -226,14 +230,15 @@ class TensorFlowBackend:
         picked = self._state.take(tf.constant([slot]), processes=params.processes, truncates=False)
         return SamplingState(*(getattr(picked, field.name).numpy() for field in fields(picked)))
 
-    @staticmethod
-    def _zeros(shape: Sequence[int], dtype: tf.DType) -> tf.Variable:
-        return tf.Variable(tf.zeros(shape, dtype), trainable=False)
+
+def _graph(function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
+    """Trace a function when it is first called, once for all shapes of its arguments."""
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
-def _program(function: Callable[..., Any]) -> Any:
-    """Have XLA compile a function, once for each shape of its arguments."""
-    return tf.function(function, jit_compile=True, autograph=False, reduce_retracing=False)
+def _program(graph: Callable[..., Any]) -> Any:
+    """Have XLA compile a graph, once for each shape of its arguments."""
+    return tf.function(lambda *inputs: graph(*inputs), jit_compile=True, autograph=False)
 
 
 def _describe(

@@ -1,4 +1,4 @@
-"""Compile programs in the background: the server answers in eager mode at once and changes over one by one."""
+"""Compile programs in the background: the server answers from graphs at once and changes over program by program."""
 
 import logging
 import os
@@ -51,7 +51,7 @@ class Compilation:
                 trial()
                 self._ready.add(name)
         except Exception:
-            log.exception("a program could not be compiled; what is left stays eager, which is slower but right")
+            log.exception("a program could not be compiled; what is left stays uncompiled, which is slower but right")
             return
         log.info("%d programs are compiled (%.1f s)", len(self._trials), time.monotonic() - started_s)
 

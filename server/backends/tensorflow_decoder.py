@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from server.backends import tensorflow_plain as ops
+from server.backends.tensorflow_cache import Cache
 from server.models.rope import inverse_frequencies
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights, LayerWeights
@@ -52,7 +53,7 @@ class Decoder:
         self.cos, self.sin = rotary_angles(spec, max_length)
 
     def forward(
-        self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[tf.Variable], values: list[tf.Variable]
+        self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Cache], values: list[Cache]
     ) -> Tensor:
         """Run tokens through all blocks, writing their keys and values.
 
@@ -60,7 +61,7 @@ class Decoder:
             token_ids: int32 [rows, tokens].
             slots: where their keys and values are stored, int32 [rows, tokens]; a row reads its first token's slot.
             positions: int32 [rows, tokens].
-            keys: one cache a layer, [slots, kv_heads, length, head_dim]; the length is a multiple of BLOCK.
+            keys: one cache a layer.
             values: likewise.
 
         Returns:
@@ -91,8 +92,8 @@ class Decoder:
         x: Tensor,
         slots: Tensor,
         positions: Tensor,
-        keys: tf.Variable,
-        values: tf.Variable,
+        keys: Cache,
+        values: Cache,
     ) -> Tensor:
         spec = self.spec
         h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
@@ -110,8 +111,8 @@ class Decoder:
         x: Tensor,
         slots: Tensor,
         positions: Tensor,
-        keys: tf.Variable,
-        values: tf.Variable,
+        keys: Cache,
+        values: Cache,
     ) -> Tensor:
         spec = self.spec
         heads, kv_heads, head_dim = spec.num_heads, spec.num_kv_heads, spec.head_dim

@@ -5,9 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from server.backends.tensorflow_cache import BLOCK, Cache
+
 Tensor = Any
 
-BLOCK = 128  # positions that attention reads at once; what it computes grows with a sequence, its program does not
 _MASKED = -1e30  # a score so low that its weight is 0; finite, since a block may hold nothing else
 
 
@@ -61,8 +62,8 @@ def attend(
     value: Tensor,
     cos: Tensor | None,
     sin: Tensor | None,
-    keys: tf.Variable,
-    values: tf.Variable,
+    keys: Cache,
+    values: Cache,
     slots: Tensor,
     positions: Tensor,
     scale: float,
@@ -80,7 +81,7 @@ def attend(
         value: [rows · tokens, kv_heads, head_dim].
         cos: rotary angles' cosines, float32 [max_length, half]; None: no rotation.
         sin: their sines.
-        keys: the cache, [slots, kv_heads, length, head_dim]; written. The length is a multiple of BLOCK.
+        keys: the cache; written.
         values: likewise.
         slots: where tokens are stored, int32 [rows, tokens]; a row reads the slot of its first token.
         positions: int32 [rows, tokens].
@@ -95,21 +96,20 @@ def attend(
         place = tf.reshape(positions, [-1])
         angle = tf.gather(cos, place), tf.gather(sin, place)
         query, key = _rotate(query, *angle), _rotate(key, *angle)
-    _store(keys, key, slots, positions)
-    _store(values, value, slots, positions)
-    rows, tokens = positions.shape
+    for cache, new in ((keys, key), (values, value)):
+        cache.store(new, tf.reshape(slots, [-1]), tf.reshape(positions, [-1]))
+    rows, tokens = tf.unstack(tf.shape(positions))  # unknown where a graph is made, constants where XLA compiles it
     heads, kv_heads, head_dim = query.shape[1], key.shape[1], query.shape[2]
     group = heads // kv_heads
     grouped = tf.reshape(tf.cast(query, tf.float32) * scale, [rows, tokens, kv_heads, group, head_dim])
     grouped = tf.transpose(grouped, [0, 2, 3, 1, 4])
     grouped = tf.reshape(grouped, [rows, kv_heads, group * tokens, head_dim])  # of one KV head: rows of one product
-    last = tf.repeat(positions[:, None, None, :], group, 2)
-    last = tf.reshape(last, [rows, 1, group * tokens, 1])
+    last = tf.tile(positions, [1, group])[:, None, :, None]
     end_of_row = tf.reduce_max(positions, 1)[:, None, None, None]
-    key_block, value_block = _blocks(keys, slots[:, 0]), _blocks(values, slots[:, 0])
+    slot = slots[:, 0]
 
     def add_block(number: Tensor, best: Tensor, mass: Tensor, mixed: Tensor) -> tuple[Tensor, ...]:
-        scores = tf.matmul(grouped, key_block(number), transpose_b=True)
+        scores = tf.matmul(grouped, keys.block(slot, number), transpose_b=True)
         if softcap:
             scores = tf.tanh(scores / softcap) * softcap
         column = number * BLOCK + tf.range(BLOCK)
@@ -120,7 +120,7 @@ def attend(
         higher = tf.maximum(best, tf.reduce_max(scores, -1, keepdims=True))
         faded, weights = tf.exp(best - higher), tf.exp(scores - higher)
         # What an earlier sequence left behind has weight 0, which would keep a NaN.
-        value = tf.where(column[:, None] <= end_of_row, value_block(number), 0.0)
+        value = tf.where(column[:, None] <= end_of_row, values.block(slot, number), 0.0)
         mixed = mixed * faded + tf.matmul(weights, value)
         return number + 1, higher, mass * faded + tf.reduce_sum(weights, -1, keepdims=True), mixed
 
@@ -139,19 +139,3 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b, rest = y[..., :half], y[..., half : 2 * half], y[..., 2 * half :]
     cos, sin = cos[:, None], sin[:, None]
     return tf.cast(tf.concat([a * cos - b * sin, b * cos + a * sin, rest], -1), x.dtype)
-
-
-def _store(cache: tf.Variable, new: Tensor, slots: Tensor, positions: Tensor) -> None:
-    """Write new [rows · tokens, kv_heads, head_dim] into a cache, in place."""
-    slot, head, position = tf.reshape(slots, [-1, 1]), tf.range(new.shape[1])[None, :], tf.reshape(positions, [-1, 1])
-    shape = new.shape[:2]
-    places = tf.stack([tf.broadcast_to(index, shape) for index in (slot, head, position)], -1)
-    cache.scatter_nd_update(places, new)
-
-
-def _blocks(cache: tf.Variable, slots: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return a reader of one block of the slots' positions, float32 [rows, kv_heads, BLOCK, head_dim]."""
-    _, kv_heads, length, head_dim = cache.shape
-    blocks = tf.reshape(cache, [-1, BLOCK, head_dim])
-    first = (slots[:, None] * kv_heads + tf.range(kv_heads)) * (length // BLOCK)
-    return lambda number: tf.cast(tf.gather(blocks, first + number), tf.float32)

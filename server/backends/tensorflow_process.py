@@ -1,4 +1,4 @@
-"""What TensorFlow wants settled once a process, before its first operation: XLA's cache, threads, devices, precision."""
+"""What TensorFlow wants settled before its first operation in a process: XLA's cache, threads, device, precision."""
 
 import hashlib
 import os

@@ -46,7 +46,8 @@ class Registry:
         """Return the folder of a model, made first where that is possible.
 
         A built-in that is missing is pulled; a .gguf file is converted once and the conversion used again until the
-        file changes; a folder given by its path is used as it is.
+        file changes; a folder given by its path is used as it is. A path that is not on disk may name a model, so that
+        one can be served twice.
 
         Args:
             ref: see `parse_model_ref`.
@@ -60,12 +61,15 @@ class Registry:
             ModelError: what is there is no supported model, or cannot be fetched or converted.
         """
         if ref.path is None:
-            if ref.name in BUILT_INS:
-                return self.pull(ref.name, progress)
-            return require_model(self.path(ref.name))
+            return self._named(ref.name, progress)
+        if not ref.path.exists() and (str(ref.path) in BUILT_INS or (self._root / ref.path).is_dir()):
+            return self._named(str(ref.path), progress)
         if ref.path.is_file() and ref.path.suffix == ".gguf":
             return self._converted(ref.path, progress)
         return require_model(ref.path)
+
+    def _named(self, name: str, progress: Progress | None) -> Path:
+        return self.pull(name, progress) if name in BUILT_INS else require_model(self.path(name))
 
     def pull(self, name: str, progress: Progress | None = None) -> Path:
         """Fetch a model, or return it as it is if it is there already.

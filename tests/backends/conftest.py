@@ -4,7 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +93,15 @@ def make_backend(checkpoint: Callable[[str], tuple[Path, PreTrainedModel]], cach
     yield make
     for backend in backends:
         backend.close()
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Run TensorFlow's functions operation by operation, without graphs."""
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install -e '.[tensorflow]'")
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def fill(backend: TorchBackend, slot: int, token_ids: list[int], chunk: int = 10_000) -> None:

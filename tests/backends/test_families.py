@@ -55,12 +55,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tupl
     return write
 
 
-@pytest.fixture(params=["torch with kernels", "torch without kernels"])
+@pytest.fixture(params=["torch with kernels", "torch without kernels", "tensorflow"])
 def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cache_dir: Path):
-    """Return a loader of model folders into one backend; its models are closed after the test."""
+    """Return a loader of model folders into one backend; its models are closed after the test.
+
+    TensorFlow runs eagerly here, since graphs of every family take long to make; test_tensorflow.py compiles some.
+    """
     framework, _, operators = request.param.partition(" ")
     if operators == "without kernels":
         monkeypatch.setattr(torch_backend, "load_kernels", lambda cache_dir: False)
+    if framework == "tensorflow":
+        request.getfixturevalue("eagerly")
     backends = []
 
     def load(folder: Path, change: Change = lambda spec, weights: (spec, weights), dtype: str = "float32") -> Backend:

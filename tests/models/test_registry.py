@@ -33,6 +33,10 @@ def test_a_path_is_used_as_it_is(root: Path, llama_folder: Path):
     assert Registry(root).locate(parse_model_ref(f"mine={llama_folder}@torch")) == llama_folder
 
 
+def test_a_path_that_is_the_name_of_a_model_is_that_model(root: Path):
+    assert Registry(root).locate(parse_model_ref("other=tiny@tensorflow")) == root / "tiny"
+
+
 def test_an_unknown_name_is_not_found_and_the_remedies_are_named(root: Path):
     for name in ("absent", "org/absent"):
         with pytest.raises(NotFoundError, match=r"built in: smollm2.*kelvin models pull.*NAME=PATH") as caught:
