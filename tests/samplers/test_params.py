@@ -1,8 +1,9 @@
 """SamplingParams: what each field takes, what it refuses, and how it says so."""
 
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -272,6 +273,12 @@ def test_parameters_cannot_be_changed_nor_through_what_they_were_made_from():
 def test_parameters_say_which_steps_they_need(given, processes, truncates):
     params = SamplingParams(**given)
     assert (params.processes, params.truncates) == (processes, truncates)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(SamplingParams)])
+def test_every_parameter_of_a_draw_is_on_the_page_of_samplers(name):
+    page = (Path(__file__).parents[2] / "docs/samplers.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in page or name in ("seed", "max_tokens", "logprobs", "logprobs_mode")
 
 
 def test_stop_ids_are_the_requests_and_the_models_unless_it_ignores_those():

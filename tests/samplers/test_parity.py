@@ -6,7 +6,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from samplers.params import DynamicTemperature, SamplingParams
-from tests.samplers.conftest import DYNAMIC, NUMPY, TORCH, random_logits, rows_of, step
+from tests.samplers.conftest import DYNAMIC, NUMPY, TORCH, random_logits, rows_of, step, tensorflow
 from tests.samplers.oracle import expect
 
 VOCAB_SIZE = 211  # no multiple of what a kernel takes at once
@@ -115,6 +115,13 @@ def test_numpy_and_torch_agree_on_distances_and_tokens(torch_path):
     assert np.array_equal(NUMPY.kept(logits, state), TORCH.kept(logits, state))
     np.testing.assert_allclose(NUMPY.distance(logits, state), TORCH.distance(logits, state), rtol=1e-6)
     assert np.array_equal(NUMPY.sample(logits, state).token_ids, TORCH.sample(logits, state).token_ids)
+
+
+def test_xla_agrees_with_numpy_on_kept_tokens_and_draws():
+    xla, (logits, state) = tensorflow(xla=True), mixed_rows()
+    assert np.array_equal(xla.kept(logits, state), NUMPY.kept(logits, state))
+    assert np.array_equal(xla.sample(logits, state).token_ids, NUMPY.sample(logits, state).token_ids)
+    assert np.array_equal(xla.sample(logits, state).finite, NUMPY.sample(logits, state).finite)
 
 
 SOME_ROWS = (np.arange(5), np.arange(64), np.array([9, 3]), np.array([*range(40, 60), 1, 1]))

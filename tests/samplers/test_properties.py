@@ -49,6 +49,13 @@ LIMITS = {  # how a limit is made of a share, and whether it grows looser with i
 }
 
 
+@pytest.fixture(params=["numpy", "torch with kernels"])
+def xp(request, choose_kernels):
+    """Run a law on the two that have code of their own; test_parity.py says that the others agree with them."""
+    choose_kernels(request.param == "torch with kernels")
+    return NUMPY if request.param == "numpy" else TORCH
+
+
 def kept(xp, logits, **params):
     row = np.float32([logits])
     return set(np.flatnonzero(xp.kept(row, rows_of([SamplingParams(**params)], len(logits), prompt=(0,)))[0]))
