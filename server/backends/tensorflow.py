@@ -87,7 +87,6 @@ class TensorFlowBackend:
         self._params: dict[int, SamplingParams] = {}
         rows, tokens, scalar = (tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], []))
         self._write = _graph(self._prefill_step, tokens, tokens, tokens)
-        self._logits = _graph(self._forward, rows)
         self._step = _graph(self._decode_step, rows, scalar)
         self._compiled_write, self._compiled_step = _program(self._write), _program(self._step)
         self._row_counts = [*(2**i for i in range(num_slots.bit_length()) if 2**i < num_slots), num_slots]
@@ -95,11 +94,12 @@ class TensorFlowBackend:
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
-        compiled = self._compilation is not None and self._compilation.ready("prefill")
-        write = self._compiled_write if compiled else self._write
+        compiled = self._ready("prefill")
+        write = self._compiled_write if compiled else self._write if self._traced() else self._prefill_step
         for piece in pieces:
             tokens = len(piece.token_ids)
             padding = PREFILL_CHUNK - tokens if compiled else 0
+            assert padding >= 0, "a piece is longer than prefill_chunk"
             token_ids = [*piece.token_ids, *[0] * padding]
             slots = [piece.slot] * tokens + [self._scratch] * padding
             positions = [*range(piece.position, piece.position + tokens), *[0] * padding]
@@ -138,7 +138,7 @@ class TensorFlowBackend:
             for slot, asked in zip(slots, params, strict=True)
         ]
         num_rows = self._compiled_rows(len(slots))
-        step = self._step if num_rows is None else self._compiled_step
+        step = self._compiled_step if num_rows else self._step if self._traced() else self._decode_step
         padding = 0 if num_rows is None else num_rows - len(slots)
         drawn, finite, logits, kept = step(tf.constant([*slots, *[self._scratch] * padding]), tf.constant(variant))
         token_ids = drawn.numpy()[: len(slots)].tolist()
@@ -150,7 +150,8 @@ class TensorFlowBackend:
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
-        return self._logits(tf.constant([slot])).numpy()[0].tolist()
+        logits: list[float] = self._forward(tf.constant([slot])).numpy()[0].tolist()
+        return logits
 
     def release(self, slot: int) -> None:
         """Forget a slot: nothing of its sequence may reach the next one."""
@@ -164,7 +165,7 @@ class TensorFlowBackend:
         """Stop background work and free the device's memory."""
         if self._compilation is not None:
             self._compilation.close()
-        del self._write, self._logits, self._step, self._compiled_write, self._compiled_step
+        del self._write, self._step, self._compiled_write, self._compiled_step
         self._keys.clear()
         self._values.clear()
 
@@ -182,7 +183,7 @@ class TensorFlowBackend:
         Returns:
             Token ids int32 [rows], finite bool [rows], raw logits float32 [rows, vocab], and the fields of `Kept`.
         """
-        logits = self._logits(slots)
+        logits = self._forward(slots)
         draws = [partial(self._draw, slots, logits, *flags) for flags in VARIANTS]
         token_ids, finite, *kept = tf.switch_case(variant, draws)
         moves = tf.cast(slots < self._scratch, tf.int32)
@@ -205,20 +206,34 @@ class TensorFlowBackend:
                 getattr(self._state, field.name).scatter_nd_update(slots[:, None], getattr(history, field.name))
         return sampled.token_ids, sampled.finite, *(getattr(sampled.kept, field.name) for field in fields(Kept))
 
+    def _ready(self, name: str | int) -> bool:
+        return self._compilation is not None and self._compilation.ready(name)
+
+    def _traced(self) -> bool:
+        """Say whether to run graphs: once they are made in the background, or at any time where that is not done.
+
+        To make them takes seconds, in which the first requests are better off without.
+        """
+        return self._compilation is None or self._compilation.ready("graphs")
+
     def _compiled_rows(self, count: int) -> int | None:
         """Return the rows of the smallest compiled step that has room for this many, or None where there is none."""
-        if self._compilation is None:
-            return None
-        return next((rows for rows in self._row_counts if rows >= count and self._compilation.ready(rows)), None)
+        return next((rows for rows in self._row_counts if rows >= count and self._ready(rows)), None)
 
     def _trials(self) -> dict[str | int, Callable[[], object]]:
         """Make trial runs of all programs; they write to the scratch slot and nowhere else."""
         *smaller, largest = self._row_counts
-        piece = tf.zeros([1, PREFILL_CHUNK], tf.int32)
-        trials: dict[str | int, Callable[[], object]] = {}
-        trials["prefill"] = partial(self._compiled_write, piece, piece + self._scratch, piece)
+        piece, variant = tf.zeros([1, PREFILL_CHUNK], tf.int32), tf.constant(0)
+        prompt = piece, piece + self._scratch, piece
+
+        def trace() -> None:
+            self._write(*prompt)
+            self._step(tf.constant([self._scratch]), variant)
+
+        trials: dict[str | int, Callable[[], object]] = {"graphs": trace}
+        trials["prefill"] = partial(self._compiled_write, *prompt)
         for rows in (*smaller[:1], largest, *smaller[1:]):  # the largest has room for all that are not compiled yet
-            trials[rows] = partial(self._compiled_step, tf.fill([rows], self._scratch), tf.constant(0))
+            trials[rows] = partial(self._compiled_step, tf.fill([rows], self._scratch), variant)
         return trials
 
     def _neutral_state(self) -> SamplingState:

@@ -1,10 +1,10 @@
-"""Compile programs in the background: the server answers from graphs at once and changes over program by program."""
+"""Compile programs in the background: the server answers without at once, and changes over program by program."""
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ _NICENESS = 10  # compiling gives way to requests
 class Compilation:
     """Programs of fixed shapes, of which some are ready already."""
 
-    def __init__(self, trials: Mapping[Hashable, Callable[[], object]]) -> None:
+    def __init__(self, trials: Mapping[str | int, Callable[[], object]]) -> None:
         """Start compiling.
 
         Args:
@@ -22,12 +22,12 @@ class Compilation:
                 may run at any time, beside live requests.
         """
         self._trials = trials
-        self._ready: set[Hashable] = set()
+        self._ready: set[str | int] = set()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
         self._thread.start()
 
-    def ready(self, name: Hashable) -> bool:
+    def ready(self, name: str | int) -> bool:
         """Say whether a program is compiled."""
         return name in self._ready
 
@@ -51,7 +51,7 @@ class Compilation:
                 trial()
                 self._ready.add(name)
         except Exception:
-            log.exception("a program could not be compiled; what is left stays uncompiled, which is slower but right")
+            log.exception("a program could not be compiled; what is left goes without, which is slower but right")
             return
         log.info("%d programs are compiled (%.1f s)", len(self._trials), time.monotonic() - started_s)
 
