@@ -53,8 +53,8 @@ def sample(logits: Array, state: SamplingState, *, processes: bool = True, trunc
 def process(logits: Array, state: SamplingState) -> Array:
     """Apply steps 1 to 7 of the chain to logits [rows, vocab]."""
     history = state.history
+    logits = keep_allowed(logits, state.allowed)  # does not mind the bias; makes the copy that the rest writes to
     logits = apply_logit_bias(logits, state.bias_ids, state.bias)
-    logits = keep_allowed(logits, state.allowed)
     logits = ban_bad_words(logits, state.bad_words, history.tokens, history.length)
     logits = apply_min_tokens(logits, state.stop_ids, state.min_tokens, state.step)
     logits = penalize(logits, history, state.repetition_penalty, state.presence_penalty, state.frequency_penalty)

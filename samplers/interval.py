@@ -94,7 +94,8 @@ def extent(distance: Array, low: Array, high: Array, centre: Array, width: Array
     xp = namespace(distance)
     kernel = xp.kernel("extent", distance)
     if kernel is not None:
-        return kernel(distance, low, high, centre, width)
+        nearest, farthest = kernel(distance, low, high, centre, width)
+        return nearest, farthest
     inside = _inside(distance, low, high)
     chosen = inside & (xp.abs(distance - centre) <= width)
     nearest = -xp.max(xp.where(chosen, -distance, -float("inf")))

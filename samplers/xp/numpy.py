@@ -130,14 +130,14 @@ def gather(x: Array, indices: Array) -> Array:
 
 
 def scatter(x: Array, indices: Array, values: Array) -> Array:
-    """Return x [rows, n] with each row's elements at its indices replaced; equal indices need equal values."""
+    """Replace each row's elements of x [rows, n] at its indices; equal ones need equal values, and x is used up."""
     out = x.copy()
     np.put_along_axis(out, indices.astype(np.int64), values, axis=-1)
     return out
 
 
 def scatter_min(x: Array, indices: Array, values: Array) -> Array:
-    """Return x [rows, n] with each row's elements at its indices lowered to the least of the values given for them."""
+    """Lower each row's elements of x [rows, n] at its indices to the least value given for each; x is used up."""
     out = x.copy()
     np.minimum.at(out, (np.arange(len(x))[:, None], indices), values)
     return out

@@ -133,12 +133,12 @@ def gather(x: Array, indices: Array) -> Array:
 
 
 def scatter(x: Array, indices: Array, values: Array) -> Array:
-    """Return x [rows, n] with each row's elements at its indices replaced; equal indices need equal values."""
+    """Replace each row's elements of x [rows, n] at its indices; equal ones need equal values, and x is used up."""
     return tf.tensor_scatter_nd_update(x, _places(indices), values)
 
 
 def scatter_min(x: Array, indices: Array, values: Array) -> Array:
-    """Return x [rows, n] with each row's elements at its indices lowered to the least of the values given for them."""
+    """Lower each row's elements of x [rows, n] at its indices to the least value given for each; x is used up."""
     return tf.tensor_scatter_nd_min(x, _places(indices), values)
 
 

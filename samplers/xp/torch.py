@@ -133,12 +133,20 @@ def gather(x: Array, indices: Array) -> Array:
 
 
 def scatter(x: Array, indices: Array, values: Array) -> Array:
-    """Return x [rows, n] with each row's elements at its indices replaced; equal indices need equal values."""
+    """Replace each row's elements of x [rows, n] at its indices; equal ones need equal values, and x is used up."""
+    write = kernel("scatter", x)
+    if write is not None:
+        write(x, indices, values)
+        return x
     return torch.scatter(x, -1, indices.to(torch.int64), values)
 
 
 def scatter_min(x: Array, indices: Array, values: Array) -> Array:
-    """Return x [rows, n] with each row's elements at its indices lowered to the least of the values given for them."""
+    """Lower each row's elements of x [rows, n] at its indices to the least value given for each; x is used up."""
+    write = kernel("scatter_min", x)
+    if write is not None:
+        write(x, indices, values)
+        return x
     return torch.scatter_reduce(x, -1, indices.to(torch.int64), values, "amin")
 
 
@@ -147,7 +155,8 @@ def use_kernels(kernels: dict[str, Callable[..., Array]]) -> None:
 
     Args:
         kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `partition`, `quantile`,
-            `extent` and `deviation` as in interval.py.
+            `extent` and `deviation` as in interval.py; `scatter` and `scatter_min` as here, writing to their first
+            tensor.
     """
     _kernels.clear()
     _kernels.update({name: _of_contiguous(kernel) for name, kernel in kernels.items()})

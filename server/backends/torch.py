@@ -1,24 +1,18 @@
 """TorchBackend: a decoder's weights, its KV slots, and its decode-and-sample step in torch."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from samplers.chain import Sampled, distance_from_best, draw, draw_from_all, process
-from samplers.history import History, append
-from samplers.kept import Kept, keep_all, truncate
-from samplers.logprobs import TokenLogprobs, token_logprobs
 from samplers.params import SamplingParams
-from samplers.row import state_row
-from samplers.state import SamplingState, neutral_state
 from server.backends import torch_plain
 from server.backends.base import Decoded, PromptPiece, Reproducible
 from server.backends.torch_compile import Compilation, Function, Program
 from server.backends.torch_decoder import Decoder
 from server.backends.torch_kernels import kernels_fit, load_kernels
+from server.backends.torch_sampler import Sampler, describe, dynamic
 from server.errors import ModelError
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights
@@ -89,8 +83,14 @@ class TorchBackend:
         shape = (num_rows, spec.num_kv_heads, self.max_length, spec.head_dim)
         self._keys = [torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(spec.num_layers)]
         self._values = [torch.zeros_like(keys) for keys in self._keys]
-        state = neutral_state(num_rows, self.vocab_size, len(self.eos_token_ids), self.max_length)
-        self._state = SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(self._device) for f in fields(state)))
+        self._sampler = Sampler(
+            num_slots=num_slots,
+            scratch=range(num_slots, num_rows),
+            vocab_size=self.vocab_size,
+            eos_token_ids=self.eos_token_ids,
+            max_length=self.max_length,
+            device=self._device,
+        )
         self._last_token = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
         self._position = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
         self._params: dict[int, SamplingParams] = {}
@@ -117,16 +117,8 @@ class TorchBackend:
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
     ) -> Reproducible:
         """Make a prefilled slot ready to decode; the answer says what its seed is good for."""
-        row = state_row(
-            params,
-            prompt_ids=prompt_ids,
-            sample_index=sample_index,
-            eos_token_ids=self.eos_token_ids,
-            like=self._state,
-        )
         with torch.no_grad():
-            for field in fields(SamplingState):
-                getattr(self._state, field.name)[slot] = torch.from_numpy(getattr(row, field.name))[0]
+            self._sampler.admit(slot, prompt_ids, params, sample_index)
             self._last_token[slot] = prompt_ids[-1]
             self._position[slot] = len(prompt_ids) - 1
         self._params[slot] = params
@@ -136,22 +128,19 @@ class TorchBackend:
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
         params = [self._params[slot] for slot in slots]
-        processes, truncates = any(row.processes for row in params), any(row.truncates for row in params)
         with torch.no_grad():
             rows = self._indices(self._padded(slots))
-            state = self._state.take(rows, processes=processes, truncates=truncates)
+            state = self._sampler.take(rows, params)
             logits = self._run(forward, self._last_token[rows], rows, self._position[rows], *self._model)
-            processed = self._run(process, logits, state) if processes else logits
-            sampled = self._draw(processed, state, truncates=truncates)
-            token_ids = sampled.token_ids.tolist()[: len(slots)]
-            finite = sampled.finite.tolist()[: len(slots)]
-            logprobs = [
-                None if asked.logprobs is None else _describe(asked, row, logits, state, sampled, token_ids[row])
-                for row, asked in enumerate(params)
-            ]
-            self._move_on(rows, state, sampled.token_ids, remember=processes)
+            sampled = self._sampler.draw(logits, state, self._run)
+            logprobs = [describe(asked, row, logits, state, sampled) for row, asked in enumerate(params)]
+            self._sampler.move_on(rows, state, sampled.token_ids)
+            self._last_token[rows] = sampled.token_ids.to(torch.int64)
+            self._position[rows] += 1
+            self._position[self.num_slots :] = 0
+        finite = sampled.finite.tolist()[: len(slots)]
         self._poisoned.update(slot for slot, fine in zip(slots, finite, strict=True) if not fine)
-        return Decoded(token_ids, finite, logprobs)
+        return Decoded(sampled.token_ids.tolist()[: len(slots)], finite, logprobs)
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
@@ -192,59 +181,14 @@ class TorchBackend:
     def _run(self, function: Function, *arguments: Any) -> Any:
         return function(*arguments) if self._compilation is None else self._compilation.run(function, *arguments)
 
-    def _draw(self, logits: Tensor, state: SamplingState, *, truncates: bool) -> Sampled:
-        sampled: Sampled
-        if truncates:
-            distance = self._run(distance_from_best, logits)
-            sampled = self._run(draw, distance, truncate(distance, state), state)
-        else:
-            sampled = self._run(draw_from_logits, logits, state)
-        return sampled
-
-    def _move_on(self, rows: Tensor, state: SamplingState, token_ids: Tensor, *, remember: bool) -> None:
-        """Feed what was drawn next time, a position further; the scratch slot stays where it is."""
-        self._last_token[rows] = token_ids.to(torch.int64)
-        self._position[rows] += 1
-        self._position[self.num_slots :] = 0
-        self._state.step[rows] += 1
-        if remember:
-            history = append(state.history, token_ids)
-            for field in fields(History):
-                getattr(self._state, field.name)[rows] = getattr(history, field.name)
-
     def _programs(self) -> list[Program]:
-        """List what decoding asks for; their trial runs write to the scratch slots of the cache and nowhere else.
+        """List what decoding runs; their trial runs write to the scratch slots of the cache and nowhere else."""
 
-        Truncation is not among them: its arithmetic is a number a row between kernels, which Inductor would spend most
-        of its time on.
-        """
-        return [
-            Program(forward, lambda: (*self._example_inputs(), *self._model)),
-            Program(draw_from_logits, lambda: (self._example_logits(), self._example_state())),
-            Program(process, lambda: (self._example_logits(), self._example_state(processes=True))),
-            Program(distance_from_best, lambda: (self._example_logits(),)),
-            Program(draw, lambda: (self._example_logits(), self._example_kept(), self._example_state(truncates=True))),
-        ]
+        def inputs() -> tuple[Tensor, Tensor, Tensor]:
+            slots = self._indices(self._sampler.scratch)
+            return dynamic(torch.zeros_like(slots)), dynamic(slots), dynamic(torch.zeros_like(slots))
 
-    def _example_inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        slots = self._indices(range(self.num_slots, self.num_slots + SCRATCH_SLOTS))
-        return _dynamic(torch.zeros_like(slots)), _dynamic(slots), _dynamic(torch.zeros_like(slots))
-
-    def _example_logits(self) -> Tensor:
-        return _dynamic(torch.zeros(SCRATCH_SLOTS, self.vocab_size, device=self._device))
-
-    def _example_state(self, *, processes: bool = False, truncates: bool = False) -> SamplingState:
-        rows = self._indices(range(self.num_slots, self.num_slots + SCRATCH_SLOTS))
-        state = self._state.take(rows, processes=processes, truncates=truncates)
-        for field in fields(state):
-            if len(array := getattr(state, field.name)):
-                _dynamic(array)
-        return state
-
-    def _example_kept(self) -> Kept:
-        state = self._state.take(self._indices(range(self.num_slots, self.num_slots + SCRATCH_SLOTS)))
-        kept = keep_all(state)
-        return Kept(*(_dynamic(getattr(kept, field.name)) for field in fields(kept)))
+        return [Program(forward, lambda: (*inputs(), *self._model)), *self._sampler.programs()]
 
     def _indices(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64, device=self._device)
@@ -267,28 +211,6 @@ def forward(
         Raw logits, float32 [rows, vocab].
     """
     return decoder.logits(decoder(token_ids, slots, positions, keys, values))
-
-
-def draw_from_logits(logits: Tensor, state: SamplingState) -> Sampled:
-    """Draw each row's next token from all tokens, at a fixed temperature."""
-    return draw_from_all(distance_from_best(logits), state)
-
-
-def _dynamic(array: Tensor) -> Tensor:
-    """Let the number of rows be no part of a program."""
-    torch._dynamo.mark_dynamic(array, 0)
-    return array
-
-
-def _describe(
-    params: SamplingParams, row: int, logits: Tensor, state: SamplingState, sampled: Sampled, token_id: int
-) -> TokenLogprobs:
-    """Describe the draw of one row on the host."""
-    picked = state.take(torch.tensor([row], device=logits.device), processes=params.processes, truncates=False)
-    host = SamplingState(*(getattr(picked, field.name).cpu().numpy() for field in fields(picked)))
-    kept = Kept(*(getattr(sampled.kept, field.name)[row : row + 1].cpu().numpy() for field in fields(Kept)))
-    assert params.logprobs is not None
-    return token_logprobs(logits[row].cpu().numpy(), host, kept, token_id, params.logprobs, params.logprobs_mode)
 
 
 def _pick_device(device: str) -> torch.device:

@@ -38,6 +38,12 @@ Tensor activate(const Tensor& x, std::string name, bool gated);
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 
+// Replace elements of each row of x [rows, n], float32, at its indices, int32 [rows, m]; equal indices need equal values.
+void scatter(Tensor x, const Tensor& indices, const Tensor& values);
+
+// Lower them to the least of the values given for them.
+void scatter_min(Tensor x, const Tensor& indices, const Tensor& values);
+
 // What samplers/interval.py asks. distance [rows, n] ≥ 0; every other tensor and every answer [rows, 1], float32 but for
 // `wanted`, bool. A row whose high is below its low asks nothing.
 

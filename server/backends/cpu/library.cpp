@@ -14,6 +14,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
+  m.def("scatter(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
+  m.def("scatter_min(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
   m.def("partition(Tensor distance, Tensor low, Tensor high) -> (Tensor, Tensor, Tensor)");
   m.def(
       "quantile(Tensor distance, Tensor low, Tensor high, Tensor centre, Tensor target, bool weighted) "
@@ -31,6 +33,8 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));
   m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
+  m.impl("scatter", TORCH_BOX(&kelvin::scatter));
+  m.impl("scatter_min", TORCH_BOX(&kelvin::scatter_min));
   m.impl("partition", TORCH_BOX(&kelvin::partition));
   m.impl("quantile", TORCH_BOX(&kelvin::quantile));
   m.impl("extent", TORCH_BOX(&kelvin::extent));

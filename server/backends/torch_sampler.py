@@ -1,0 +1,160 @@
+"""The sampling half of a step in torch: every slot's parameters and history on the device, and the chain in parts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from samplers.chain import Sampled, distance_from_best, draw, draw_from_all, process
+from samplers.history import History, append
+from samplers.kept import Kept, keep_all, truncate
+from samplers.logprobs import TokenLogprobs, token_logprobs
+from samplers.params import SamplingParams
+from samplers.row import state_row
+from samplers.state import SamplingState, neutral_state
+from server.backends.torch_compile import Program
+
+Tensor = torch.Tensor
+Run = Callable[..., Any]
+
+
+class Sampler:
+    """Draws tokens for rows of slots from their logits.
+
+    Attributes:
+        scratch: slots that no request has, for the compiler's trial runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_slots: int,
+        scratch: Sequence[int],
+        vocab_size: int,
+        eos_token_ids: Sequence[int],
+        max_length: int,
+        device: torch.device,
+    ) -> None:
+        """Start with neutral parameters in every slot.
+
+        Args:
+            num_slots: slots of requests.
+            scratch: the slots that follow.
+            vocab_size: width of the logits.
+            eos_token_ids: the model's end-of-sequence ids.
+            max_length: positions of a slot.
+            device: where the state lives.
+        """
+        self.scratch = scratch
+        self._device = device
+        self._vocab_size, self._eos_token_ids = vocab_size, eos_token_ids
+        state = neutral_state(num_slots + len(scratch), vocab_size, len(eos_token_ids), max_length)
+        self._state = SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(device) for f in fields(state)))
+
+    def admit(self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int) -> None:
+        """Write a sample's parameters and history into a slot."""
+        row = state_row(
+            params,
+            prompt_ids=prompt_ids,
+            sample_index=sample_index,
+            eos_token_ids=self._eos_token_ids,
+            like=self._state,
+        )
+        for field in fields(SamplingState):
+            getattr(self._state, field.name)[slot] = torch.from_numpy(getattr(row, field.name))[0]
+
+    def take(self, rows: Tensor, params: Sequence[SamplingParams]) -> SamplingState:
+        """Pick the state of slots, as much of it as any of these parameters asks for."""
+        processes, truncates = any(row.processes for row in params), any(row.truncates for row in params)
+        return self._state.take(rows, processes=processes, truncates=truncates)
+
+    def draw(self, logits: Tensor, state: SamplingState, run: Run) -> Sampled:
+        """Draw a token for every row.
+
+        Args:
+            logits: raw, float32 [rows, vocab].
+            state: of these rows, from `take`.
+            run: calls a function, compiled where there is a program for it.
+        """
+        if len(state.allowed):
+            logits = run(process, logits, state)
+        sampled: Sampled
+        if len(state.top_p):
+            # Truncation is not compiled: it is a number a row between kernels, on which Inductor would spend a minute.
+            distance = run(distance_from_best, logits)
+            sampled = run(draw, distance, truncate(distance, state), state)
+        else:
+            sampled = run(draw_from_logits, logits, state)
+        return sampled
+
+    def move_on(self, rows: Tensor, state: SamplingState, token_ids: Tensor) -> None:
+        """Remember what was drawn for slots, where that matters to any of them.
+
+        Args:
+            rows: the slots, int64 [rows].
+            state: what `take` gave for them.
+            token_ids: int32 [rows].
+        """
+        self._state.step[rows] += 1
+        if len(state.tokens):
+            history = append(state.history, token_ids)
+            for field in fields(History):
+                getattr(self._state, field.name)[rows] = getattr(history, field.name)
+
+    def programs(self) -> list[Program]:
+        """List what `draw` runs; the trial runs change nothing."""
+
+        def logits() -> Tensor:
+            return dynamic(torch.zeros(len(self.scratch), self._vocab_size, device=self._device))
+
+        def kept() -> Kept:
+            made = keep_all(self._example())
+            return Kept(*(dynamic(getattr(made, field.name)) for field in fields(made)))
+
+        return [
+            Program(draw_from_logits, lambda: (logits(), self._example())),
+            Program(process, lambda: (logits(), self._example(processes=True))),
+            Program(distance_from_best, lambda: (logits(),)),
+            Program(draw, lambda: (logits(), kept(), self._example(truncates=True))),
+        ]
+
+    def _example(self, *, processes: bool = False, truncates: bool = False) -> SamplingState:
+        rows = torch.tensor(self.scratch, device=self._device)
+        state = self._state.take(rows, processes=processes, truncates=truncates)
+        for field in fields(state):
+            if len(array := getattr(state, field.name)):
+                dynamic(array)
+        return state
+
+
+def draw_from_logits(logits: Tensor, state: SamplingState) -> Sampled:
+    """Draw each row's next token from all tokens, at a fixed temperature."""
+    return draw_from_all(distance_from_best(logits), state)
+
+
+def describe(
+    params: SamplingParams, row: int, logits: Tensor, state: SamplingState, sampled: Sampled
+) -> TokenLogprobs | None:
+    """Describe the draw of one row on the host, if its parameters ask for it.
+
+    Args:
+        params: the row's.
+        row: its place in the arrays.
+        logits: raw, float32 [rows, vocab].
+        state: that the rows were drawn with.
+        sampled: what was drawn.
+    """
+    if params.logprobs is None:
+        return None
+    picked = state.take(torch.tensor([row], device=logits.device), processes=params.processes, truncates=False)
+    host = SamplingState(*(getattr(picked, field.name).cpu().numpy() for field in fields(picked)))
+    kept = Kept(*(getattr(sampled.kept, field.name)[row : row + 1].cpu().numpy() for field in fields(Kept)))
+    token_id = int(sampled.token_ids[row])
+    return token_logprobs(logits[row].cpu().numpy(), host, kept, token_id, params.logprobs, params.logprobs_mode)
+
+
+def dynamic(array: Tensor) -> Tensor:
+    """Let the number of rows be no part of a program."""
+    torch._dynamo.mark_dynamic(array, 0)
+    return array
