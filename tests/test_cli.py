@@ -157,7 +157,7 @@ def test_generate_shows_the_defaults_of_the_sampling_parameters():
         (("generate", "x", "-t", "-1"), "temperature must be a finite number at least 0; it is -1"),
         (("generate", "x", "-t", "nan"), "temperature must be a finite number"),
         (("generate", "x", "--top-p", "0"), "top_p must be above 0"),
-        (("generate", "x", "--max-tokens", "0"), "max_tokens must be an integer at least 1"),
+        (("generate", "x", "--max-tokens", "0"), "max_tokens must be an integer from 1 to"),
         (("generate", "x", "--seed", "-1"), "seed must be an integer from 0"),
         (("generate", "x", "--logprobs", "21"), "from 0 to 20"),
         (("generate", "x", "-n", "0"), "n must be greater than or equal to 1"),

@@ -44,10 +44,10 @@ class Decoder(nn.Module):
         self.spec = spec
         self.operators = operators
 
-        def vector(array: np.ndarray | None) -> nn.Parameter | None:
+        def vector(array: np.ndarray | None) -> Any:  # a parameter, or None for None
             return None if array is None else _parameter(_tensor(array).to(device, dtype))
 
-        def norm(array: np.ndarray | None) -> nn.Parameter | None:
+        def norm(array: np.ndarray | None) -> Any:
             return None if array is None else _parameter(_tensor(array).to(device, torch.float32))
 
         def matrix(array: np.ndarray) -> nn.Parameter:
@@ -78,7 +78,7 @@ class Decoder(nn.Module):
         Returns:
             The residual stream, [tokens, hidden_size].
         """
-        x = self.embedding[token_ids]
+        x: Tensor = self.embedding[token_ids]
         if self.embedding_scale != 1.0:
             x = x * self.embedding_scale
         if self.positions is not None:

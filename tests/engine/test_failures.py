@@ -143,7 +143,7 @@ def test_when_the_thread_dies_everybody_hears_of_it_even_who_has_just_come(monke
         ([-1], 1, InvalidRequestError, "prompt"),
         ([0] * 32, 33, ContextLengthError, "max_tokens"),
         ([0] * 64, 1, ContextLengthError, "prompt"),
-        ([0], 10**18, ContextLengthError, "max_tokens"),
+        ([0], 2**31 - 1, ContextLengthError, "max_tokens"),
     ],
 )
 def test_what_cannot_run_is_refused_before_it_is_queued(prompt, max_tokens, error, param):
