@@ -18,7 +18,7 @@ def processed(xp, params, *, eos=(), step=0):
 
 def test_a_bias_is_added(xp):
     ids, bias = np.int32([[3, 0, 1, 3]]), np.float32([[-np.inf, 0.5, -0.5, -np.inf]])
-    assert xp(apply_logit_bias, LOGITS, ids, bias).tolist() == [[3.5, 0.5, 2.0, -np.inf]]
+    assert xp(apply_logit_bias, LOGITS.copy(), ids, bias).tolist() == [[3.5, 0.5, 2.0, -np.inf]]
 
 
 def test_each_row_has_its_own_bias(xp):
@@ -121,3 +121,15 @@ def test_a_thousand_biases_reach_their_tokens(xp):
     logits, bias = random_logits(1, 2000), {i: (i % 7 - 3) / 2 for i in range(3, 1027)}
     found = xp(process, logits, rows_of([SamplingParams(logit_bias=bias)], 2000))
     assert (found - logits)[0].tolist() == [bias.get(i, 0.0) for i in range(2000)]
+
+
+def test_processing_leaves_the_models_logits_as_they_are(xp):
+    """Steps write in place; log-probabilities are asked of the model's own logits afterwards."""
+    logits = random_logits(1, 64)
+    before = logits.copy()
+    params = SamplingParams(
+        logit_bias={1: 5.0}, bad_words=((2,),), min_tokens=1, stop_token_ids=(3,), repetition_penalty=2.0,
+        presence_penalty=1.0, no_repeat_ngram_size=1, dry_multiplier=1.0,
+    )  # fmt: skip
+    assert not np.array_equal(xp(process, logits, rows_of([params], 64, generated=(9, 9))), before)
+    assert np.array_equal(logits, before)
