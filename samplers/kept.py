@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samplers.candidates import Candidates
+from samplers.interval import temper
 from samplers.state import SamplingState
 from samplers.temperature import effective_temperature
 from samplers.truncation import epsilon_cutoff, eta_cutoff, min_p, top_k, top_n_sigma, top_p
@@ -59,8 +60,8 @@ def truncate(distance: Array, state: SamplingState) -> Kept:
     last = state.temperature_last[:, None]
     zero = xp.zeros_like(distance[:, :1])
     one, infinity = zero + 1.0, zero + float("inf")
-    before = xp.where(last, one, _temperature(state, Candidates(distance, zero, infinity), ~last))
-    candidates = apply_rules(Candidates(xp.divide(distance, before), zero, infinity), state)
+    before = xp.where(last, one, _temperature(state, Candidates(distance, None, zero, infinity), ~last))
+    candidates = apply_rules(Candidates(*temper(distance, before), zero, infinity), state)
     after = xp.where(last, _temperature(state, candidates, last), one)
     return Kept(before, after, candidates.low, candidates.high)
 

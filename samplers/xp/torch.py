@@ -154,9 +154,9 @@ def use_kernels(kernels: dict[str, Callable[..., Array]]) -> None:
     """Let kernels compute functions of CPU tensors from now on.
 
     Args:
-        kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `partition`, `quantile`,
-            `extent` and `deviation` as in interval.py; `scatter` and `scatter_min` as here, writing to their first
-            tensor.
+        kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `temper`, `partition`,
+            `quantile`, `extent` and `deviation` as in interval.py; `scatter` and `scatter_min` as here, writing to
+            their first tensor.
     """
     _kernels.clear()
     _kernels.update({name: _of_contiguous(kernel) for name, kernel in kernels.items()})

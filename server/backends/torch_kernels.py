@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "cpu"
 _LANES = 16  # floats that a kernel takes at once
-_SAMPLER_KERNELS = ("deviation", "extent", "gumbel_noise", "partition", "quantile", "scatter", "scatter_min")
+_SAMPLER_KERNELS = ("deviation", "extent", "gumbel_noise", "partition", "quantile", "scatter", "scatter_min", "temper")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
 
 
@@ -138,16 +138,21 @@ def _register_shapes() -> None:
     def scatter_min(x, indices, values):  # type: ignore[no-untyped-def]
         return None
 
+    @torch.library.register_fake("kelvin::temper")
+    def temper(distance, divisor):  # type: ignore[no-untyped-def]
+        blocks = (distance.shape[1] + 63) // 64
+        return distance.new_empty(distance.shape), distance.new_empty(distance.shape[0], blocks)
+
     @torch.library.register_fake("kelvin::partition")
-    def partition(distance, low, high):  # type: ignore[no-untyped-def]
+    def partition(distance, minima, low, high):  # type: ignore[no-untyped-def]
         return tuple(low.new_empty(low.shape) for _ in range(3))
 
     @torch.library.register_fake("kelvin::quantile")
-    def quantile(distance, low, high, centre, target, weighted):  # type: ignore[no-untyped-def]
+    def quantile(distance, minima, low, high, centre, target, weighted):  # type: ignore[no-untyped-def]
         return low.new_empty(low.shape)
 
     @torch.library.register_fake("kelvin::extent")
-    def extent(distance, low, high, centre, width):  # type: ignore[no-untyped-def]
+    def extent(distance, minima, low, high, centre, width):  # type: ignore[no-untyped-def]
         return tuple(low.new_empty(low.shape) for _ in range(2))
 
     @torch.library.register_fake("kelvin::deviation")

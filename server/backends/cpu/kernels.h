@@ -44,19 +44,22 @@ void scatter(Tensor x, const Tensor& indices, const Tensor& values);
 // Lower them to the least of the values given for them.
 void scatter_min(Tensor x, const Tensor& indices, const Tensor& values);
 
-// What samplers/interval.py asks. distance [rows, n] ≥ 0; every other tensor and every answer [rows, 1], float32 but for
-// `wanted`, bool. A row whose high is below its low asks nothing.
+// What samplers/interval.py asks. distance [rows, n] ≥ 0; minima [rows, blocks], of `temper`, or none; every other tensor
+// and every answer [rows, 1], float32 but for `wanted`, bool. A row whose high is below its low asks nothing.
+
+// Divide distances; returns them and the least of each block of 64.
+std::tuple<Tensor, Tensor> temper(const Tensor& distance, const Tensor& divisor);
 
 // Sum up each interval: how many tokens, their weights exp(-d), their d · exp(-d).
-std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const Tensor& low,
+std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low,
                                              const Tensor& high);
 
 // Find the least width within which of the centre an interval's tokens reach the target, by weight or by number.
-Tensor quantile(const Tensor& distance, const Tensor& low, const Tensor& high,
+Tensor quantile(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
                 const Tensor& centre, const Tensor& target, bool weighted);
 
 // Find the least and the greatest distance in an interval that lie within a width of a centre.
-std::tuple<Tensor, Tensor> extent(const Tensor& distance, const Tensor& low, const Tensor& high,
+std::tuple<Tensor, Tensor> extent(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
                                   const Tensor& centre, const Tensor& width);
 
 // Return the standard deviation of each wanted row's finite distances.

@@ -16,12 +16,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
   m.def("scatter(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
   m.def("scatter_min(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
-  m.def("partition(Tensor distance, Tensor low, Tensor high) -> (Tensor, Tensor, Tensor)");
+  m.def("temper(Tensor distance, Tensor divisor) -> (Tensor, Tensor)");
+  m.def("partition(Tensor distance, Tensor? minima, Tensor low, Tensor high) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "quantile(Tensor distance, Tensor low, Tensor high, Tensor centre, Tensor target, bool weighted) "
+      "quantile(Tensor distance, Tensor? minima, Tensor low, Tensor high, Tensor centre, Tensor target, bool weighted) "
       "-> Tensor");
   m.def(
-      "extent(Tensor distance, Tensor low, Tensor high, Tensor centre, Tensor width) "
+      "extent(Tensor distance, Tensor? minima, Tensor low, Tensor high, Tensor centre, Tensor width) "
       "-> (Tensor, Tensor)");
   m.def("deviation(Tensor distance, Tensor wanted) -> Tensor");
 }
@@ -35,6 +36,7 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
   m.impl("scatter", TORCH_BOX(&kelvin::scatter));
   m.impl("scatter_min", TORCH_BOX(&kelvin::scatter_min));
+  m.impl("temper", TORCH_BOX(&kelvin::temper));
   m.impl("partition", TORCH_BOX(&kelvin::partition));
   m.impl("quantile", TORCH_BOX(&kelvin::quantile));
   m.impl("extent", TORCH_BOX(&kelvin::extent));

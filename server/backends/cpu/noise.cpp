@@ -66,13 +66,6 @@ Floats gumbel(Words words) {
   return -log_positive(minus_log1p);
 }
 
-void store_up_to(float* target, int64_t count, Floats x) {
-  if (count >= kLanes)
-    store(target, x);
-  else if (count > 0)
-    std::memcpy(target, &x, count * sizeof(float));
-}
-
 }  // namespace
 
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size) {

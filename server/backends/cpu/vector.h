@@ -45,6 +45,14 @@ inline void store(BFloat16* p, Floats x) {  // to nearest, ties to even; NaN sta
   *reinterpret_cast<Halves*>(p) = __builtin_convertvector(result, Halves);
 }
 
+// Store the first lanes, as many as there is room for.
+inline void store_up_to(float* target, int64_t count, Floats x) {
+  if (count >= kLanes)
+    store(target, x);
+  else if (count > 0)
+    std::memcpy(target, &x, count * sizeof(float));
+}
+
 inline float sum(Floats x) {
   float lanes[kLanes];
   std::memcpy(lanes, &x, sizeof lanes);
