@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samplers.candidates import Candidates
-from samplers.interval import temper
+from samplers.interval import deviation, temper
 from samplers.state import SamplingState
 from samplers.temperature import effective_temperature
 from samplers.truncation import epsilon_cutoff, eta_cutoff, min_p, top_k, top_n_sigma, top_p
@@ -20,7 +20,7 @@ class Kept:
     """What may be drawn, as an interval of distances; all float32 [rows, 1].
 
     A token is kept if low ≤ distance / before ≤ high, where the distance is how far its processed logit lies below the
-    best; its tempered distance is distance / before / after.
+    best; it is drawn at its tempered distance from the nearest token kept, (distance / before - low) / after.
 
     Attributes:
         before: temperature that truncation saw; 1 where temperature comes last.
@@ -35,10 +35,10 @@ class Kept:
     high: Array
 
     def tempered(self, distance: Array) -> Array:
-        """Return the distances [rows, vocab] that the draw sees: inf for tokens that may not be drawn."""
+        """Return the distances [rows, vocab] that the draw sees: 0 for the best of them, inf for what is not kept."""
         xp = namespace(distance)
         seen = xp.divide(distance, self.before)
-        return xp.where((self.low <= seen) & (seen <= self.high), xp.divide(seen, self.after), float("inf"))
+        return xp.where((self.low <= seen) & (seen <= self.high), xp.divide(seen - self.low, self.after), float("inf"))
 
 
 def keep_all(state: SamplingState) -> Kept:
@@ -61,14 +61,22 @@ def truncate(distance: Array, state: SamplingState) -> Kept:
     zero = xp.zeros_like(distance[:, :1])
     one, infinity = zero + 1.0, zero + float("inf")
     before = xp.where(last, one, _temperature(state, Candidates(distance, None, zero, infinity), ~last))
-    candidates = apply_rules(Candidates(*temper(distance, before), zero, infinity), state)
+    # Of untempered distances, since the smallest T overflow.
+    sigma = xp.divide(deviation(distance, (state.top_n_sigma > 0.0)[:, None]), before)
+    candidates = apply_rules(Candidates(*temper(distance, before), zero, infinity), sigma, state)
     after = xp.where(last, _temperature(state, candidates, last), one)
     return Kept(before, after, candidates.low, candidates.high)
 
 
-def apply_rules(candidates: Candidates, state: SamplingState) -> Candidates:
-    """Apply the truncations; the orders differ in where a row's min_p and typical_p stand (see SamplingState)."""
-    candidates = top_n_sigma(candidates, state.top_n_sigma)
+def apply_rules(candidates: Candidates, sigma: Array, state: SamplingState) -> Candidates:
+    """Apply the truncations; the orders differ in where a row's min_p and typical_p stand (see SamplingState).
+
+    Args:
+        candidates: all tokens.
+        sigma: standard deviation of their distances, float32 [rows, 1], where top_n_sigma wants it.
+        state: the parameters of these rows.
+    """
+    candidates = top_n_sigma(candidates, state.top_n_sigma, sigma)
     candidates = min_p(candidates, state.early_min_p)
     candidates = top_k(candidates, state.top_k)
     candidates = typical_p(candidates, state.early_typical_p)

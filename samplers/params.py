@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 MAX_LOGIT_BIAS = 100.0
 MAX_LOGIT_BIASES = 1024
 MAX_PENALTY = 2.0
+MAX_REPETITION = 1000.0
 MAX_STOP_TOKEN_IDS = 32
 MAX_BAD_WORDS, MAX_BAD_WORD_LENGTH = 128, 16
 MAX_TOP_LOGPROBS = 20
@@ -67,7 +68,7 @@ class SamplingParams:
         eta_cutoff: likewise, but less strict where the entropy is high, in [0, 1); 0 keeps all.
         xtc_probability: how often to remove the most probable tokens but the last of them, in [0, 1]; 0 never does.
         xtc_threshold: which tokens count as the most probable ones, in [0, 1]; above 0.5 never more than one.
-        repetition_penalty: divides positive logits of tokens seen and multiplies negative ones; above 0; 1 does not.
+        repetition_penalty: divides positive logits of tokens seen, multiplies negative ones; 0.001 to 1000; 1: neither.
         presence_penalty: subtracted from the logits of generated tokens, in [-2, 2].
         frequency_penalty: subtracted as often as a token was generated, in [-2, 2].
         no_repeat_ngram_size: let no sequence of n tokens come twice, ≥ 0; 0 does not care.
@@ -214,7 +215,7 @@ class SamplingParams:
         _require_float("top_n_sigma", self.top_n_sigma, low=0.0)
 
     def _require_penalties(self) -> None:
-        _require_float("repetition_penalty", self.repetition_penalty, low=0.0, above=True)
+        _require_float("repetition_penalty", self.repetition_penalty, low=1 / MAX_REPETITION, high=MAX_REPETITION)
         for param in ("presence_penalty", "frequency_penalty"):
             _require_float(param, getattr(self, param), low=-MAX_PENALTY, high=MAX_PENALTY)
         _require_int("no_repeat_ngram_size", self.no_repeat_ngram_size, low=0, high=MAX_INT32)

@@ -51,25 +51,23 @@ def state_row(
 def _set_temperature(row: SamplingState, params: SamplingParams) -> None:
     dynamic = params.dynamic_temperature
     if dynamic is not None:
-        row.temperature[0] = min(max(dynamic.min, SMALLEST), LARGEST)  # 0 would mean greedy
-        row.temperature_span[0] = min(dynamic.max - dynamic.min, LARGEST)
-        row.temperature_exponent[0] = dynamic.exponent
-    elif not params.greedy:
-        row.temperature[0] = min(max(params.temperature, SMALLEST), LARGEST)
+        row.temperature[0] = max(_single(dynamic.min), SMALLEST)  # 0 would mean greedy
+        row.temperature_span[0] = _single(dynamic.max - dynamic.min)
+        row.temperature_exponent[0] = _single(dynamic.exponent)
     else:
-        row.temperature[0] = 0.0
+        row.temperature[0] = _single(params.temperature)
 
 
 def _set_truncations(row: SamplingState, params: SamplingParams) -> None:
     for name in ("top_n_sigma", "top_k", "top_p", "epsilon_cutoff", "eta_cutoff", "xtc_probability", "xtc_threshold"):
-        getattr(row, name)[0] = getattr(params, name)
+        getattr(row, name)[0] = _single(getattr(params, name))
     min_p, typical_p = row.min_p, row.typical_p
     if params.order == "vllm":
         min_p = row.early_min_p
     elif params.order == "llamacpp":
         typical_p = row.early_typical_p
         row.temperature_last[0] = True
-    min_p[0], typical_p[0] = params.min_p, params.typical_p
+    min_p[0], typical_p[0] = _single(params.min_p), _single(params.typical_p)
 
 
 def _set_bans(row: SamplingState, params: SamplingParams, stop_ids: list[int]) -> None:
@@ -89,12 +87,17 @@ def _set_bans(row: SamplingState, params: SamplingParams, stop_ids: list[int]) -
 
 def _set_penalties(row: SamplingState, params: SamplingParams) -> None:
     for name in ("repetition_penalty", "presence_penalty", "frequency_penalty"):
-        getattr(row, name)[0] = getattr(params, name)
+        getattr(row, name)[0] = _single(getattr(params, name))
     for name in ("no_repeat_ngram_size", "dry_multiplier", "dry_base", "dry_allowed_length"):
-        getattr(row, name)[0] = getattr(params, name)
+        getattr(row, name)[0] = _single(getattr(params, name))
 
 
 def _set_history(row: SamplingState, prompt_ids: Sequence[int], generated_ids: Sequence[int]) -> None:
     history = history_row(prompt_ids, generated_ids, row.tokens.shape[-1])
     row.tokens[0], row.length[0] = history.tokens, history.length
     row.counts[0], row.matches[0] = history.counts, history.matches
+
+
+def _single(value: float) -> float:
+    """Bring a number that float32 does not have to the nearest normal one: what is above 0 must not become 0 or inf."""
+    return min(max(value, SMALLEST), LARGEST) if value > 0.0 else value

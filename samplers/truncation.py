@@ -7,21 +7,21 @@ array of its parameter, one value a row; no rule sorts (see `weighted_quantile` 
 from typing import Any
 
 from samplers.candidates import Candidates
-from samplers.interval import deviation
 from samplers.xp import namespace
 
 Array = Any
 
 
-def top_n_sigma(candidates: Candidates, n: Array) -> Candidates:
+def top_n_sigma(candidates: Candidates, n: Array, sigma: Array) -> Candidates:
     """Keep logits within n standard deviations of the best (Tang et al. 2024, arXiv:2411.07641).
 
     Args:
         candidates: of which none is cut off yet.
-        n: float32 [rows], ≥ 0; 0 keeps all.
+        n: float32 [rows], ≥ 0, finite; 0 keeps all.
+        sigma: the standard deviation, float32 [rows, 1].
     """
     n = n[:, None]
-    return candidates.within(n * deviation(candidates.distance, n > 0.0), n > 0.0)
+    return candidates.within(n * sigma, n > 0.0)
 
 
 def top_k(candidates: Candidates, k: Array) -> Candidates:

@@ -24,5 +24,5 @@ def exclude_top_choices(
     """
     active = (coin(key0, key1, step) < probability)[:, None]
     bound = -namespace(threshold).log(threshold[:, None] * candidates.sums(active).mass)
-    _, last = candidates.extent(bound * 0.0, bound, wanted=active)
+    _, last = candidates.extent(candidates.low * 0.0, bound, wanted=active)
     return candidates.between(last, candidates.high, active)

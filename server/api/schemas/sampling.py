@@ -8,6 +8,7 @@ from samplers.params import (
     MAX_LOGIT_BIAS,
     MAX_LOGIT_BIASES,
     MAX_PENALTY,
+    MAX_REPETITION,
     MAX_STOP_TOKEN_IDS,
     MAX_TOP_LOGPROBS,
     LogprobsMode,
@@ -109,7 +110,7 @@ class SamplingFields(StrictModel):
     repetition_penalty: float = Field(
         DEFAULT.repetition_penalty,
         description="Divides the positive logits of tokens in prompt and answer, multiplies negative ones.",
-        json_schema_extra={"exclusiveMinimum": 0},
+        json_schema_extra=_range(1 / MAX_REPETITION, MAX_REPETITION),
     )
     presence_penalty: float = Field(
         DEFAULT.presence_penalty,
