@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     )
     queue_limit: int = Field(256, ge=1, description="Samples that may wait for a slot before requests get a 429.")
     compile: bool = Field(True, description="Compile the decode step in the background; off, it stays eager.")
-    threads: int = Field(0, ge=0, description="CPU threads of the framework, or to share out to two; 0: its own choice.")
+    threads: int = Field(0, ge=0, description="CPU threads of the framework, or of two together; 0: its own choice.")
     models_dir: Directory = Field(
         default_factory=_default_models_dir, description="Folder of the models, one sub-folder each."
     )

@@ -11,7 +11,6 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from samplers.xp import torch as xp_torch
 from server.backends import torch as torch_backend
 from server.backends.base import PromptPiece
 from server.backends.torch import TorchBackend
