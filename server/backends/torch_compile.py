@@ -80,13 +80,16 @@ class Compilation:
         """
         if not self._ready:
             return function(*arguments)
-        torch._dynamo.config.recompile_limit = 1  # a setting of this thread, which never compiles
+        settings = torch._dynamo.config  # of this thread
+        limit, settings.recompile_limit = settings.recompile_limit, 1
         try:
             return self._compiled[function](*arguments)
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             self._ready = False
             log.exception("a compiled program does not fit its arguments; from now on the step runs eagerly, slower")
             return function(*arguments)
+        finally:
+            settings.recompile_limit = limit
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the compiled programs have taken over, and say whether they have."""
