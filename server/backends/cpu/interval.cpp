@@ -22,7 +22,7 @@ Floats load_up_to(const float* x, int64_t left) {
   return last;
 }
 
-// The tokens of one row with low ≤ distance ≤ high. `minima`, where they are known, are those of each block of the row.
+// The tokens of one row with low ≤ distance ≤ high. `minima`, where they are known, are those of the row's blocks.
 struct Interval {
   const float* x;
   int64_t n;
@@ -31,7 +31,7 @@ struct Interval {
 
   bool asks_nothing() const { return !(low <= high); }
 
-  // Call `take` with the next distances and which of them lie within, all ones or zeros; blocks without any are skipped.
+  // Call `take` with the next distances and which of them lie within, as all ones or zeros, where any does.
   template <typename F>
   void each(F take) const {
     const float farthest = std::min(high, std::numeric_limits<float>::max());  // banned tokens are never within
@@ -54,7 +54,8 @@ void each_row(const Tensor& distance, const std::optional<Tensor>& minima, const
   const float *x = data<float>(distance), *least = minima ? data<float>(*minima) : nullptr;
   const float *lows = data<float>(low), *highs = data<float>(high);
   parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) run(r, Interval{x + r * n, n, least ? least + r * blocks : nullptr, lows[r], highs[r]});
+    for (int64_t r = begin; r < end; ++r)
+      run(r, Interval{x + r * n, n, least ? least + r * blocks : nullptr, lows[r], highs[r]});
   });
 }
 
@@ -137,7 +138,8 @@ float search(Gaps (&gaps)[3], float target, float most) {
       reach *= 1.5f;
     }
     current = reached ? near : far;
-    if (gaps[current].count == 0) return float_of(reached ? low : high);  // `high` reaches, whatever later sums round to
+    // `high` is known to reach, whatever later sums round to.
+    if (gaps[current].count == 0) return float_of(reached ? low : high);
   }
   return float_of(low);
 }
@@ -169,8 +171,8 @@ std::tuple<Tensor, Tensor> temper(const Tensor& distance, const Tensor& divisor)
   return {out, minima};
 }
 
-std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low,
-                                             const Tensor& high) {
+std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const std::optional<Tensor>& minima,
+                                             const Tensor& low, const Tensor& high) {
   Tensor count = column_like(low), mass = column_like(low), moment = column_like(low);
   float *counts = mutable_data<float>(count), *masses = mutable_data<float>(mass);
   float* moments = mutable_data<float>(moment);
@@ -205,8 +207,8 @@ Tensor quantile(const Tensor& distance, const std::optional<Tensor>& minima, con
   return width;
 }
 
-std::tuple<Tensor, Tensor> extent(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
-                                  const Tensor& centre, const Tensor& width) {
+std::tuple<Tensor, Tensor> extent(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low,
+                                  const Tensor& high, const Tensor& centre, const Tensor& width) {
   Tensor nearest = column_like(low), farthest = column_like(low);
   const float *centres = data<float>(centre), *widths = data<float>(width);
   float *nearests = mutable_data<float>(nearest), *farthests = mutable_data<float>(farthest);

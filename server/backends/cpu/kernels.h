@@ -20,7 +20,8 @@ Tensor linear(const Tensor& x, const Tensor& packed, int64_t out_features, const
 // Lay a weight [out, in] out as `linear` reads it: 1-D, by tiles of 32 outputs.
 Tensor pack(const Tensor& weight);
 
-// Scale each row of x [rows, width] to unit root mean square; centred: subtract its mean first (LayerNorm).
+// Scale each row of x [rows, width] to unit root mean square; centred: subtract its mean first (LayerNorm). The weight
+// and bias are float32 or of x's type.
 Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps, bool centred);
 
 // Store each token's key and value at its slot and position, then attend from it to all positions up to its own.
@@ -31,36 +32,37 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
               const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
               const Tensor& positions, double scale, int64_t window, double softcap);
 
-// Apply the feed-forward layer's activation: silu, gelu, gelu_tanh or relu. gated: x [rows, 2 · width] holds gate and
-// up side by side and the result is activation(gate) · up, [rows, width]; else every element is activated.
+// Apply the feed-forward layer's activation: silu, gelu, gelu_tanh or relu; or tanh, for caps on logits. gated: x
+// [rows, 2 · width] holds gate and up side by side and the result is activation(gate) · up, [rows, width]; else every
+// element is activated.
 Tensor activate(const Tensor& x, std::string name, bool gated);
 
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 
-// Replace elements of each row of x [rows, n], float32, at its indices, int32 [rows, m]; equal indices need equal values.
+// Replace elements of each row of x [rows, n], float32, at its indices, int32 [rows, m]; equal ones need equal values.
 void scatter(Tensor x, const Tensor& indices, const Tensor& values);
 
 // Lower them to the least of the values given for them.
 void scatter_min(Tensor x, const Tensor& indices, const Tensor& values);
 
-// What samplers/interval.py asks. distance [rows, n] ≥ 0; minima [rows, blocks], of `temper`, or none; every other tensor
-// and every answer [rows, 1], float32 but for `wanted`, bool. A row whose high is below its low asks nothing.
+// What samplers/interval.py asks. distance [rows, n] ≥ 0; minima [rows, blocks], of `temper`, or none; every other
+// tensor and every answer [rows, 1], float32 but for `wanted`, bool. A row whose high is below its low asks nothing.
 
 // Divide distances; returns them and the least of each block of 64.
 std::tuple<Tensor, Tensor> temper(const Tensor& distance, const Tensor& divisor);
 
 // Sum up each interval: how many tokens, their weights exp(-d), their d · exp(-d).
-std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low,
-                                             const Tensor& high);
+std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const std::optional<Tensor>& minima,
+                                             const Tensor& low, const Tensor& high);
 
 // Find the least width within which of the centre an interval's tokens reach the target, by weight or by number.
 Tensor quantile(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
                 const Tensor& centre, const Tensor& target, bool weighted);
 
 // Find the least and the greatest distance in an interval that lie within a width of a centre.
-std::tuple<Tensor, Tensor> extent(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
-                                  const Tensor& centre, const Tensor& width);
+std::tuple<Tensor, Tensor> extent(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low,
+                                  const Tensor& high, const Tensor& centre, const Tensor& width);
 
 // Return the standard deviation of each wanted row's finite distances.
 Tensor deviation(const Tensor& distance, const Tensor& wanted);
