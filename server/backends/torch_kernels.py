@@ -21,7 +21,17 @@ log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "cpu"
 _LANES = 16  # floats that a kernel takes at once
-_SAMPLER_KERNELS = ("deviation", "extent", "gumbel_noise", "partition", "quantile", "scatter", "scatter_min", "temper")
+_SAMPLER_KERNELS = (
+    "argmax",
+    "deviation",
+    "extent",
+    "gumbel_noise",
+    "partition",
+    "quantile",
+    "scatter",
+    "scatter_min",
+    "temper",
+)
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
 
 
@@ -138,6 +148,10 @@ def _register_shapes() -> None:
     @torch.library.register_fake("kelvin::gumbel_noise")
     def gumbel_noise(key0, key1, step, vocab_size):  # type: ignore[no-untyped-def]
         return key0.new_empty(key0.shape[0], vocab_size, dtype=torch.float32)
+
+    @torch.library.register_fake("kelvin::argmax")
+    def argmax(x):  # type: ignore[no-untyped-def]
+        return x.new_empty(x.shape[0], dtype=torch.int32)
 
     @torch.library.register_fake("kelvin::scatter")
     def scatter(x, indices, values):  # type: ignore[no-untyped-def]

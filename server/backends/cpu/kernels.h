@@ -40,6 +40,9 @@ Tensor activate(const Tensor& x, std::string name, bool gated);
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 
+// Find the index, int32 [rows], of the greatest element of each row of x [rows, n], float32; the lowest index wins a tie.
+Tensor argmax(const Tensor& x);
+
 // Replace elements of each row of x [rows, n], float32, at its indices, int32 [rows, m]; equal ones need equal values.
 void scatter(Tensor x, const Tensor& indices, const Tensor& values);
 

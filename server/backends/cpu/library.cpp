@@ -14,6 +14,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
+  m.def("argmax(Tensor x) -> Tensor");
   m.def("scatter(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
   m.def("scatter_min(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
   m.def("temper(Tensor distance, Tensor divisor) -> (Tensor, Tensor)");
@@ -34,6 +35,7 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));
   m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
+  m.impl("argmax", TORCH_BOX(&kelvin::argmax));
   m.impl("scatter", TORCH_BOX(&kelvin::scatter));
   m.impl("scatter_min", TORCH_BOX(&kelvin::scatter_min));
   m.impl("temper", TORCH_BOX(&kelvin::temper));
