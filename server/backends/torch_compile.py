@@ -36,9 +36,9 @@ class Program:
 class Compilation:
     """The parts of a step, eager at first and compiled later, all at once.
 
-    Rows are a dynamic dimension of two and more, so that a part is one program. The parts are compiled apart: what
-    truncation takes is compiled once, and not once more for every other thing that a step may do. Programs are kept on
-    disk by Inductor's own cache, so that a restart loads them in seconds.
+    Rows are a dynamic dimension of two and more, so that a part is one program, but where one row has its own. The
+    parts are compiled apart: what one does is compiled once, and not once more for every other thing that a step may
+    do. Programs are kept on disk by Inductor's own cache, so that a restart loads them in seconds.
     """
 
     def __init__(self, programs: Sequence[Program], *, cache_dir: Path, device: torch.device) -> None:
@@ -64,7 +64,7 @@ class Compilation:
 
     @property
     def ready(self) -> bool:
-        """Say whether the compiled programs have taken over: they want two rows at least."""
+        """Say whether the compiled programs have taken over."""
         return self._ready
 
     @property
