@@ -137,9 +137,9 @@ class TorchBackend:
             sampled = self._sampler.draw(logits, state, self._run)
             logprobs = [describe(asked, row, logits, state, sampled) for row, asked in enumerate(params)]
             self._sampler.move_on(rows, state, sampled.token_ids)
-            self._last_token[rows] = sampled.token_ids.to(torch.int64)
-            self._position[rows] += 1
-            self._position[self.num_slots :] = 0
+            live = rows[: len(slots)]
+            self._last_token[live] = sampled.token_ids[: len(slots)].to(torch.int64)
+            self._position[live] += 1
         finite = sampled.finite.tolist()[: len(slots)]
         self._poisoned.update(slot for slot, fine in zip(slots, finite, strict=True) if not fine)
         return Decoded(sampled.token_ids.tolist()[: len(slots)], finite, logprobs)
