@@ -15,13 +15,11 @@ class Candidates:
 
     Attributes:
         distance: how far each tempered logit lies below the best, float32 [rows, vocab], ≥ 0; inf for banned tokens.
-        minima: of blocks of it, as `temper` gives them; None: unknown.
         low: distance of the nearest token kept, float32 [rows, 1]; it only grows.
         high: distance beyond which none is kept, float32 [rows, 1]; it only shrinks.
     """
 
     distance: Array
-    minima: Array | None
     low: Array
     high: Array
 
@@ -31,7 +29,7 @@ class Candidates:
         Args:
             wanted: bool [rows, 1]; the sums of other rows mean nothing.
         """
-        return partition(self.distance, self.minima, *self._ends(wanted))
+        return partition(self.distance, *self._ends(wanted))
 
     def quantile(self, target: Array, *, wanted: Array, centre: Array | None = None, weighted: bool = True) -> Array:
         """Find how far from a centre the kept reach a target.
@@ -46,7 +44,7 @@ class Candidates:
         middle = xp.zeros_like(self.low) if centre is None else centre
         ends = self._ends(wanted)
         sought = xp.where(wanted, target, float("inf"))
-        return quantile(self.distance, self.minima, *ends, middle, sought, weighted=weighted)
+        return quantile(self.distance, *ends, middle, sought, weighted=weighted)
 
     def extent(self, centre: Array, width: Array, *, wanted: Array) -> tuple[Array, Array]:
         """Return the nearest and the farthest distance kept among those that differ from a centre by at most a width.
@@ -56,7 +54,7 @@ class Candidates:
             width: float32 [rows, 1].
             wanted: bool [rows, 1]; the answers for other rows mean nothing.
         """
-        return extent(self.distance, self.minima, *self._ends(wanted), centre, width)
+        return extent(self.distance, *self._ends(wanted), centre, width)
 
     def within(self, bound: Array, active: Array) -> "Candidates":
         """Keep what lies within a bound, and the nearest token in any case.

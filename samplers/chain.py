@@ -1,5 +1,6 @@
 """The chain: from logits to a token, in one fixed and published order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,10 @@ from samplers.state import SamplingState
 from samplers.xp import namespace
 
 Array = Any
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,7 @@ def sample(logits: Array, state: SamplingState, *, processes: bool = True, trunc
         processes: False leaves out steps 1 to 7, for batches in which every row has their identities.
         truncates: False leaves out steps 9 to 16 and a dynamic temperature, likewise.
     """
-    distance = distance_from_best(process(logits, state) if processes else logits)
-    return draw(distance, truncate(distance, state), state) if truncates else draw_from_all(distance, state)
+    return draw(process(logits, state) if processes else logits, state, truncates=truncates)
 
 
 def process(logits: Array, state: SamplingState) -> Array:
@@ -63,6 +67,26 @@ def process(logits: Array, state: SamplingState) -> Array:
     )
 
 
+def draw(logits: Array, state: SamplingState, *, truncates: bool = True, run: Callable[..., Any] = _call) -> Sampled:
+    """Apply steps 8 to 17 of the chain to processed logits.
+
+    Args:
+        logits: float32 [rows, vocab]; -inf for banned tokens.
+        state: the parameters of these rows.
+        truncates: see `sample`.
+        run: calls a function with arguments; what is worth compiling goes through it.
+    """
+    kernel = namespace(logits).kernel("draw", logits)
+    if kernel is not None:
+        token_ids, finite, *kept = kernel(logits, *state.drawing)
+        return Sampled(token_ids, finite, Kept(*kept))
+    distance = run(distance_from_best, logits)
+    # Truncation is not worth it: it is a number a row, on which a compiler would spend a minute.
+    kept = truncate(distance, state) if truncates else keep_all(state)
+    sampled: Sampled = run(draw_nearest, distance, kept, state)
+    return sampled
+
+
 def distance_from_best(logits: Array) -> Array:
     """Return how far each logit lies below the greatest of its row, float32 [rows, vocab], ≥ 0.
 
@@ -73,20 +97,10 @@ def distance_from_best(logits: Array) -> Array:
     return namespace(logits).max(logits) - logits
 
 
-def draw(distance: Array, kept: Kept, state: SamplingState) -> Sampled:
+def draw_nearest(distance: Array, kept: Kept, state: SamplingState) -> Sampled:
     """Apply step 17 to what is kept of tokens at these distances, float32 [rows, vocab]."""
-    return _nearest(distance, kept.tempered(distance), kept, state)
-
-
-def draw_from_all(distance: Array, state: SamplingState) -> Sampled:
-    """Apply steps 8 and 17, for rows that keep every token and whose temperatures are fixed."""
-    kept = keep_all(state)
-    return _nearest(distance, namespace(distance).divide(distance, kept.before), kept, state)
-
-
-def _nearest(distance: Array, tempered: Array, kept: Kept, state: SamplingState) -> Sampled:
     xp = namespace(distance)
     finite = xp.isfinite(xp.max(-distance))[:, 0]
     noise = gumbel_noise(state.key0, state.key1, state.step, distance.shape[-1])
-    token_ids = xp.argmax(xp.where((state.temperature > 0.0)[:, None], noise, 0.0) - tempered)
+    token_ids = xp.argmax(xp.where((state.temperature > 0.0)[:, None], noise, 0.0) - kept.tempered(distance))
     return Sampled(xp.where(finite, token_ids, xp.zeros_like(token_ids)), finite, kept)

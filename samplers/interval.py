@@ -1,9 +1,8 @@
 """What truncation asks about the tokens of a row whose distances lie in an interval.
 
 A distance is how far a token lies below the best one, divided by the temperature, ≥ 0. In each function `distance` is
-float32 [rows, vocab], inf for banned tokens, and `minima` what `temper` gave with it, or None; `low` and `high` are
-the interval, which holds its ends. These and the answers are float32 [rows, 1]. A row whose `high` lies below its `low`
-asks nothing: its answer means nothing, and kernels spare its cost.
+float32 [rows, vocab], inf for banned tokens; `low` and `high` are the interval, which holds its ends. These and the
+answers are float32 [rows, 1]. A row whose `high` lies below its `low` asks nothing: its answer means nothing.
 """
 
 from dataclasses import dataclass
@@ -39,26 +38,9 @@ class Partition:
         return namespace(self.mass).log(self.mass) + self.mean
 
 
-def temper(distance: Array, divisor: Array) -> tuple[Array, Array | None]:
-    """Divide distances [rows, vocab] by a temperature [rows, 1].
-
-    Returns:
-        The quotients, and the least of each block of them for the kernels to skip blocks by; None without kernels.
-    """
-    xp = namespace(distance)
-    kernel = xp.kernel("temper", distance)
-    if kernel is not None:
-        tempered, minima = kernel(distance, divisor)
-        return tempered, minima
-    return xp.divide(distance, divisor), None
-
-
-def partition(distance: Array, minima: Array | None, low: Array, high: Array) -> Partition:
+def partition(distance: Array, low: Array, high: Array) -> Partition:
     """Sum up the tokens of an interval."""
     xp = namespace(distance)
-    kernel = xp.kernel("partition", distance)
-    if kernel is not None:
-        return Partition(*kernel(distance, minima, low, high))
     inside = _inside(distance, low, high)
     weights = xp.where(inside, xp.exp(-distance), 0.0)
     return Partition(
@@ -68,14 +50,11 @@ def partition(distance: Array, minima: Array | None, low: Array, high: Array) ->
     )
 
 
-def quantile(
-    distance: Array, minima: Array | None, low: Array, high: Array, centre: Array, target: Array, *, weighted: bool
-) -> Array:
+def quantile(distance: Array, low: Array, high: Array, centre: Array, target: Array, *, weighted: bool) -> Array:
     """Find the least width such that the tokens of an interval no farther than this from its centre reach a target.
 
     Args:
         distance: see above.
-        minima: see above.
         low: see above.
         high: see above.
         centre: a distance.
@@ -86,23 +65,17 @@ def quantile(
         The width; inf where all tokens together do not reach the target.
     """
     xp = namespace(distance)
-    kernel = xp.kernel("quantile", distance)
-    if kernel is not None:
-        return kernel(distance, minima, low, high, centre, target, weighted)
     inside = _inside(distance, low, high)
     gap = xp.where(inside, xp.abs(distance - centre), float("inf"))
     weights = xp.where(inside, xp.exp(-distance) if weighted else xp.zeros_like(distance) + 1.0, 0.0)
     return xp.weighted_quantile(gap, weights, target)
 
 
-def extent(
-    distance: Array, minima: Array | None, low: Array, high: Array, centre: Array, width: Array
-) -> tuple[Array, Array]:
+def extent(distance: Array, low: Array, high: Array, centre: Array, width: Array) -> tuple[Array, Array]:
     """Return the least and the greatest distance in an interval that differ from a centre by no more than a width.
 
     Args:
         distance: see above.
-        minima: see above.
         low: see above.
         high: see above.
         centre: a distance.
@@ -112,10 +85,6 @@ def extent(
         Two distances; inf and -inf where there is no such token.
     """
     xp = namespace(distance)
-    kernel = xp.kernel("extent", distance)
-    if kernel is not None:
-        nearest, farthest = kernel(distance, minima, low, high, centre, width)
-        return nearest, farthest
     inside = _inside(distance, low, high)
     chosen = inside & (xp.abs(distance - centre) <= width)
     nearest = -xp.max(xp.where(chosen, -distance, -float("inf")))
@@ -130,9 +99,6 @@ def deviation(distance: Array, wanted: Array) -> Array:
         wanted: bool [rows, 1]; the answer of other rows means nothing.
     """
     xp = namespace(distance)
-    kernel = xp.kernel("deviation", distance)
-    if kernel is not None:
-        return kernel(distance, wanted)
     finite = xp.isfinite(distance)
     ones = xp.where(finite, xp.zeros_like(distance) + 1.0, 0.0)
     near = xp.where(finite, distance, 0.0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samplers.candidates import Candidates
-from samplers.interval import deviation, temper
+from samplers.interval import deviation
 from samplers.state import SamplingState
 from samplers.temperature import effective_temperature
 from samplers.truncation import epsilon_cutoff, eta_cutoff, min_p, top_k, top_n_sigma, top_p
@@ -60,10 +60,10 @@ def truncate(distance: Array, state: SamplingState) -> Kept:
     last = state.temperature_last[:, None]
     zero = xp.zeros_like(distance[:, :1])
     one, infinity = zero + 1.0, zero + float("inf")
-    before = xp.where(last, one, _temperature(state, Candidates(distance, None, zero, infinity), ~last))
+    before = xp.where(last, one, _temperature(state, Candidates(distance, zero, infinity), ~last))
     # Of untempered distances, since the smallest T overflow.
     sigma = xp.divide(deviation(distance, (state.top_n_sigma > 0.0)[:, None]), before)
-    candidates = apply_rules(Candidates(*temper(distance, before), zero, infinity), sigma, state)
+    candidates = apply_rules(Candidates(xp.divide(distance, before), zero, infinity), sigma, state)
     after = xp.where(last, _temperature(state, candidates, last), one)
     return Kept(before, after, candidates.low, candidates.high)
 

@@ -146,6 +146,11 @@ class SamplingState:
         """Return what the rows have read and written."""
         return History(self.tokens, self.length, self.counts, self.matches)
 
+    @property
+    def drawing(self) -> tuple[Array, ...]:
+        """Return the arrays that the draw reads, from temperature to xtc_threshold."""
+        return tuple(getattr(self, name) for name in (*_DRAW, *_TRUNCATION))
+
     def take(self, rows: Array, *, processes: bool = True, truncates: bool = True) -> "SamplingState":
         """Pick rows.
 

@@ -99,8 +99,7 @@ def all(x: Array) -> Array:
 
 def argmax(x: Array) -> Array:
     """Return the index of each row's greatest element, int32 [...]; the lowest index wins a tie."""
-    find = kernel("argmax", x)
-    return torch.argmax(x, dim=-1).to(torch.int32) if find is None else find(x)
+    return torch.argmax(x, dim=-1).to(torch.int32)
 
 
 def astype(x: Array, dtype: Any) -> Array:
@@ -155,9 +154,9 @@ def use_kernels(kernels: dict[str, Callable[..., Array]]) -> None:
     """Let kernels compute functions of CPU tensors from now on.
 
     Args:
-        kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `temper`, `partition`,
-            `quantile`, `extent` and `deviation` as in interval.py; `argmax` of two axes, `scatter` and `scatter_min` as
-            here, the latter two writing to their first tensor.
+        kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `draw` of logits and the arrays
+            of `SamplingState.drawing`, returning the arrays of `Sampled`; `scatter` and `scatter_min` as here, writing
+            to their first tensor.
     """
     _kernels.clear()
     _kernels.update({name: _of_contiguous(kernel) for name, kernel in kernels.items()})

@@ -19,7 +19,7 @@ from server.models.weights import DecoderWeights
 
 Tensor = torch.Tensor
 
-SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs and beside a lone row
+SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs
 PREFILL_CHUNK = 256  # tokens of one prefill call: enough to keep the matrix products busy, short enough to wait for
 
 
@@ -131,18 +131,15 @@ class TorchBackend:
         with torch.no_grad():
             rows = self._indices(slots)
             logits = self._run(forward, self._last_token[rows], rows, self._position[rows], *self._model)
-            if len(slots) == 1 and self._compilation is not None:  # the sampler's programs are for two rows and more
-                rows, logits = self._indices([*slots, self.num_slots]), logits.repeat(2, 1)
             state = self._sampler.take(rows, params)
             sampled = self._sampler.draw(logits, state, self._run)
             logprobs = [describe(asked, row, logits, state, sampled) for row, asked in enumerate(params)]
             self._sampler.move_on(rows, state, sampled.token_ids)
-            live = rows[: len(slots)]
-            self._last_token[live] = sampled.token_ids[: len(slots)].to(torch.int64)
-            self._position[live] += 1
-        finite = sampled.finite.tolist()[: len(slots)]
+            self._last_token[rows] = sampled.token_ids.to(torch.int64)
+            self._position[rows] += 1
+        finite = sampled.finite.tolist()
         self._poisoned.update(slot for slot, fine in zip(slots, finite, strict=True) if not fine)
-        return Decoded(sampled.token_ids.tolist()[: len(slots)], finite, logprobs)
+        return Decoded(sampled.token_ids.tolist(), finite, logprobs)
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
@@ -181,21 +178,14 @@ class TorchBackend:
     def _programs(self) -> list[Program]:
         """List what decoding runs; their trial runs write to the scratch slots of the cache and nowhere else."""
 
-        def several() -> tuple[Tensor, Tensor, Tensor]:
-            slots = self._indices(self._sampler.scratch)
-            return dynamic(torch.zeros_like(slots)), dynamic(slots), dynamic(torch.zeros_like(slots))
+        def example(slots: Sequence[int]) -> Program:
+            rows = self._indices(slots)
+            zero = torch.zeros_like(rows)
+            return Program(forward, lambda: (*map(dynamic, (zero.clone(), rows, zero.clone())), *self._model))
 
-        def one() -> tuple[Tensor, Tensor, Tensor]:
-            slots = self._indices(self._sampler.scratch[:1])
-            return torch.zeros_like(slots), slots, torch.zeros_like(slots)
-
-        return [
-            Program(forward, lambda: (*several(), *self._model)),
-            Program(
-                forward, lambda: (*one(), *self._model)
-            ),  # a product with one row takes a quarter less than with two
-            *self._sampler.programs(),
-        ]
+        scratch = self._sampler.scratch
+        # A product with one row takes a quarter less than with two, so that a lone row has programs of its own.
+        return [example(scratch), example(scratch[:1]), *self._sampler.programs()]
 
     def _indices(self, numbers: Sequence[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int64, device=self._device)

@@ -21,17 +21,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "cpu"
 _LANES = 16  # floats that a kernel takes at once
-_SAMPLER_KERNELS = (
-    "argmax",
-    "deviation",
-    "extent",
-    "gumbel_noise",
-    "partition",
-    "quantile",
-    "scatter",
-    "scatter_min",
-    "temper",
-)
+_SAMPLER_KERNELS = ("draw", "gumbel_noise", "scatter", "scatter_min")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
 
 
@@ -149,10 +139,6 @@ def _register_shapes() -> None:
     def gumbel_noise(key0, key1, step, vocab_size):  # type: ignore[no-untyped-def]
         return key0.new_empty(key0.shape[0], vocab_size, dtype=torch.float32)
 
-    @torch.library.register_fake("kelvin::argmax")
-    def argmax(x):  # type: ignore[no-untyped-def]
-        return x.new_empty(x.shape[0], dtype=torch.int32)
-
     @torch.library.register_fake("kelvin::scatter")
     def scatter(x, indices, values):  # type: ignore[no-untyped-def]
         return None
@@ -161,23 +147,8 @@ def _register_shapes() -> None:
     def scatter_min(x, indices, values):  # type: ignore[no-untyped-def]
         return None
 
-    @torch.library.register_fake("kelvin::temper")
-    def temper(distance, divisor):  # type: ignore[no-untyped-def]
-        blocks = (distance.shape[1] + 63) // 64
-        return distance.new_empty(distance.shape), distance.new_empty(distance.shape[0], blocks)
-
-    @torch.library.register_fake("kelvin::partition")
-    def partition(distance, minima, low, high):  # type: ignore[no-untyped-def]
-        return tuple(low.new_empty(low.shape) for _ in range(3))
-
-    @torch.library.register_fake("kelvin::quantile")
-    def quantile(distance, minima, low, high, centre, target, weighted):  # type: ignore[no-untyped-def]
-        return low.new_empty(low.shape)
-
-    @torch.library.register_fake("kelvin::extent")
-    def extent(distance, minima, low, high, centre, width):  # type: ignore[no-untyped-def]
-        return tuple(low.new_empty(low.shape) for _ in range(2))
-
-    @torch.library.register_fake("kelvin::deviation")
-    def deviation(distance, wanted):  # type: ignore[no-untyped-def]
-        return distance.new_empty(distance.shape[0], 1)
+    @torch.library.register_fake("kelvin::draw")
+    def draw(logits, *parameters):  # type: ignore[no-untyped-def]
+        rows = logits.shape[0]
+        columns = (logits.new_empty(rows, 1) for _ in range(4))
+        return logits.new_empty(rows, dtype=torch.int32), logits.new_empty(rows, dtype=torch.bool), *columns

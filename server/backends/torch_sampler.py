@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from samplers.chain import Sampled, distance_from_best, draw, draw_from_all, process
+from samplers.chain import Sampled, distance_from_best, draw, draw_nearest, process
 from samplers.history import History, append
-from samplers.kept import Kept, keep_all, truncate
+from samplers.kept import Kept, keep_all
 from samplers.logprobs import TokenLogprobs, token_logprobs
 from samplers.params import SamplingParams
 from samplers.row import state_row
 from samplers.state import SamplingState, neutral_state
+from samplers.xp import namespace
 from server.backends.torch_compile import Program
 
 Tensor = torch.Tensor
@@ -79,14 +80,7 @@ class Sampler:
         """
         if len(state.allowed):
             logits = run(process, logits, state)
-        sampled: Sampled
-        if len(state.top_p):
-            # Truncation is not compiled: it is a number a row between kernels, on which Inductor would spend a minute.
-            distance = run(distance_from_best, logits)
-            sampled = run(draw, distance, truncate(distance, state), state)
-        else:
-            sampled = run(draw_from_logits, logits, state)
-        return sampled
+        return draw(logits, state, truncates=len(state.top_p) > 0, run=run)
 
     def move_on(self, rows: Tensor, state: SamplingState, token_ids: Tensor) -> None:
         """Remember what was drawn for slots, where that matters to any of them.
@@ -103,34 +97,34 @@ class Sampler:
                 getattr(self._state, field.name)[rows] = getattr(history, field.name)
 
     def programs(self) -> list[Program]:
-        """List what `draw` runs; the trial runs change nothing."""
+        """List what `draw` runs beside kernels, for several rows and for one; the trial runs change nothing."""
+        drawn_by_kernel = namespace(self._state.step).kernel("draw", self._state.step) is not None
+        parts = [self._process] if drawn_by_kernel else [self._process, self._distance, self._nearest]
+        return [part(rows) for part in parts for rows in (self.scratch, self.scratch[:1])]
 
-        def logits() -> Tensor:
-            return dynamic(torch.zeros(len(self.scratch), self._vocab_size, device=self._device))
+    def _process(self, rows: Sequence[int]) -> Program:
+        return Program(process, lambda: (self._logits(rows), self._example(rows, processes=True)))
 
-        def kept() -> Kept:
-            made = keep_all(self._example())
-            return Kept(*(dynamic(getattr(made, field.name)) for field in fields(made)))
+    def _distance(self, rows: Sequence[int]) -> Program:
+        return Program(distance_from_best, lambda: (self._logits(rows),))
 
-        return [
-            Program(draw_from_logits, lambda: (logits(), self._example())),
-            Program(process, lambda: (logits(), self._example(processes=True))),
-            Program(distance_from_best, lambda: (logits(),)),
-            Program(draw, lambda: (logits(), kept(), self._example(truncates=True))),
-        ]
+    def _nearest(self, rows: Sequence[int]) -> Program:
+        def example() -> tuple[Tensor, Kept, SamplingState]:
+            state = self._example(rows)
+            kept = keep_all(state)
+            return self._logits(rows), Kept(*(dynamic(getattr(kept, field.name)) for field in fields(kept))), state
 
-    def _example(self, *, processes: bool = False, truncates: bool = False) -> SamplingState:
-        rows = torch.tensor(self.scratch, device=self._device)
-        state = self._state.take(rows, processes=processes, truncates=truncates)
+        return Program(draw_nearest, example)
+
+    def _logits(self, rows: Sequence[int]) -> Tensor:
+        return dynamic(torch.zeros(len(rows), self._vocab_size, device=self._device))
+
+    def _example(self, rows: Sequence[int], *, processes: bool = False) -> SamplingState:
+        state = self._state.take(torch.tensor(rows, device=self._device), processes=processes, truncates=False)
         for field in fields(state):
             if len(array := getattr(state, field.name)):
                 dynamic(array)
         return state
-
-
-def draw_from_logits(logits: Tensor, state: SamplingState) -> Sampled:
-    """Draw each row's next token from all tokens, at a fixed temperature."""
-    return draw_from_all(distance_from_best(logits), state)
 
 
 def describe(
@@ -155,6 +149,7 @@ def describe(
 
 
 def dynamic(array: Tensor) -> Tensor:
-    """Let the number of rows be no part of a program."""
-    torch._dynamo.mark_dynamic(array, 0)
+    """Let the number of rows be no part of a program, where it is more than one."""
+    if len(array) > 1:
+        torch._dynamo.mark_dynamic(array, 0)
     return array

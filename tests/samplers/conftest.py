@@ -66,8 +66,8 @@ class Framework:
 
 
 def distance(logits: Any, state: SamplingState) -> Any:
-    distance = chain.distance_from_best(chain.process(logits, state))
-    return chain.truncate(distance, state).tempered(distance)
+    processed = chain.process(logits, state)
+    return chain.draw(processed, state).kept.tempered(chain.distance_from_best(processed))
 
 
 def leaves_of(value: Any) -> Iterator[Any]:
@@ -140,7 +140,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 @pytest.fixture(scope="session")
 def cpu_kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Build the CPU kernels, or skip."""
-    loaded = hasattr(torch.ops.kelvin, "quantile")  # operators can be registered once in a process
+    loaded = hasattr(torch.ops.kelvin, "draw")  # operators can be registered once in a process
     if not loaded and not load_kernels(tmp_path_factory.mktemp("kernels")):
         pytest.skip("the CPU kernels cannot be built here")
     return torch.ops.kelvin

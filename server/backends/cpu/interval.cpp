@@ -1,65 +1,14 @@
-// What truncation asks about the tokens of a row whose distances lie in an interval: samplers/interval.py, row by row.
+// The questions of an interval, each a pass or a few over the blocks that may hold its tokens.
 
-#include <algorithm>
+#include "interval.h"
+
 #include <cmath>
 #include <vector>
-
-#include "kernels.h"
-#include "pool.h"
-#include "vector.h"
 
 namespace kelvin {
 namespace {
 
-constexpr int64_t kBlock = 64;  // tokens whose least distance tells whether they are worth a look
 constexpr float kNear = 16.0f;  // where a search begins: the tokens within it are few, and most often enough
-
-// The next lanes of a row; infinity beyond its end, as if more tokens were banned.
-Floats load_up_to(const float* x, int64_t left) {
-  if (left >= kLanes) return load(x);
-  Floats last = Floats{} + kInf;
-  std::memcpy(&last, x, left * sizeof(float));
-  return last;
-}
-
-// The tokens of one row with low ≤ distance ≤ high. `minima`, where they are known, are those of the row's blocks.
-struct Interval {
-  const float* x;
-  int64_t n;
-  const float* minima;
-  float low, high;
-
-  bool asks_nothing() const { return !(low <= high); }
-
-  // Call `take` with the next distances and which of them lie within, as all ones or zeros, where any does.
-  template <typename F>
-  void each(F take) const {
-    const float farthest = std::min(high, std::numeric_limits<float>::max());  // banned tokens are never within
-    for (int64_t begin = 0; begin < n; begin += kBlock) {
-      if (minima != nullptr && !(minima[begin / kBlock] <= farthest)) continue;
-      for (int64_t i = begin; i < std::min(begin + kBlock, n); i += kLanes) {
-        const Floats d = load_up_to(x + i, n - i);
-        const Ints within = (d >= low) & (d <= farthest);
-        if (any(within)) take(d, within);
-      }
-    }
-  }
-};
-
-// Call `run` with each row's number and interval, on all threads.
-template <typename F>
-void each_row(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
-              F run) {
-  const int64_t rows = distance.size(0), n = distance.size(1), blocks = (n + kBlock - 1) / kBlock;
-  const float *x = data<float>(distance), *least = minima ? data<float>(*minima) : nullptr;
-  const float *lows = data<float>(low), *highs = data<float>(high);
-  parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      run(r, Interval{x + r * n, n, least ? least + r * blocks : nullptr, lows[r], highs[r]});
-  });
-}
-
-Floats magnitude(Floats x) { return x < 0.0f ? -x : x; }
 
 // Gaps from a centre and their weights, packed; those beyond the bounds of a search are dropped as it narrows.
 struct Gaps {
@@ -144,113 +93,56 @@ float search(Gaps (&gaps)[3], float target, float most) {
   return float_of(low);
 }
 
-Tensor column_like(const Tensor& x) { return torch::stable::empty_like(x); }
-
 }  // namespace
 
-std::tuple<Tensor, Tensor> temper(const Tensor& distance, const Tensor& divisor) {
-  const int64_t rows = distance.size(0), n = distance.size(1), blocks = (n + kBlock - 1) / kBlock;
-  Tensor out = torch::stable::empty_like(distance), minima = torch::stable::new_empty(distance, {rows, blocks});
-  const float *x = data<float>(distance), *divisors = data<float>(divisor);
-  float *y = mutable_data<float>(out), *least = mutable_data<float>(minima);
-  parallel_for(rows * blocks, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b) {
-      const int64_t row = b / blocks, first = b % blocks * kBlock, count = std::min(kBlock, n - first);
-      const float* from = x + row * n + first;
-      float* to = y + row * n + first;
-      Floats lowest = Floats{} + kInf;
-      for (int64_t i = 0; i < count; i += kLanes) {
-        const Floats d = load_up_to(from + i, count - i) / divisors[row];
-        store_up_to(to + i, count - i, d);
-        lowest = d < lowest ? d : lowest;
-      }
-      least[b] = kInf;
-      for (int64_t lane = 0; lane < kLanes; ++lane) least[b] = std::min(least[b], lowest[lane]);
-    }
+float Partition::entropy() const { return std::log(mass) + mean(); }
+
+Partition Interval::partition() const {
+  Accumulator tokens, weights, products;
+  each([&](Floats d, Ints within) {
+    const Floats near = within ? d : Floats{}, weight = within ? exp_negative(-d) : Floats{};
+    tokens.add(within ? Floats{} + 1.0f : Floats{});
+    weights.add(weight);
+    products.add(near * weight);
   });
-  return {out, minima};
+  return {tokens.sum(), weights.sum(), products.sum()};
 }
 
-std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const std::optional<Tensor>& minima,
-                                             const Tensor& low, const Tensor& high) {
-  Tensor count = column_like(low), mass = column_like(low), moment = column_like(low);
-  float *counts = mutable_data<float>(count), *masses = mutable_data<float>(mass);
-  float* moments = mutable_data<float>(moment);
-  each_row(distance, minima, low, high, [&](int64_t r, const Interval& interval) {
-    Accumulator tokens, weights, products;
-    if (!interval.asks_nothing())
-      interval.each([&](Floats d, Ints within) {
-        const Floats near = within ? d : Floats{}, weight = within ? exp_negative(-d) : Floats{};
-        tokens.add(within ? Floats{} + 1.0f : Floats{});
-        weights.add(weight);
-        products.add(near * weight);
-      });
-    counts[r] = tokens.sum(), masses[r] = weights.sum(), moments[r] = products.sum();
-  });
-  return {count, mass, moment};
+float Interval::quantile(float centre, float target, bool weighted) const {
+  static thread_local Gaps gaps[3];
+  for (Gaps& room : gaps) room.reserve(n);
+  const bool near = gather(*this, centre, kNear, weighted, gaps[0]) >= target;
+  if (!near) gather(*this, centre, kInf, weighted, gaps[0]);
+  return search(gaps, target, near ? kNear : kInf);
 }
 
-Tensor quantile(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
-                const Tensor& centre, const Tensor& target, bool weighted) {
-  Tensor width = column_like(low);
-  const float *centres = data<float>(centre), *targets = data<float>(target);
-  float* widths = mutable_data<float>(width);
-  each_row(distance, minima, low, high, [&](int64_t r, const Interval& interval) {
-    widths[r] = kInf;
-    if (interval.asks_nothing() || !(targets[r] < kInf)) return;
-    static thread_local Gaps gaps[3];
-    for (Gaps& room : gaps) room.reserve(interval.n);
-    const bool near = gather(interval, centres[r], kNear, weighted, gaps[0]) >= targets[r];
-    if (!near) gather(interval, centres[r], kInf, weighted, gaps[0]);
-    widths[r] = search(gaps, targets[r], near ? kNear : kInf);
+float Interval::farthest(float centre, float width) const {
+  Floats most = Floats{} - kInf;
+  each([&](Floats d, Ints within) {
+    const Ints chosen = within & (magnitude(d - centre) <= width) & (d > most);
+    most = chosen ? d : most;
   });
-  return width;
+  return greatest(most);
 }
 
-std::tuple<Tensor, Tensor> extent(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low,
-                                  const Tensor& high, const Tensor& centre, const Tensor& width) {
-  Tensor nearest = column_like(low), farthest = column_like(low);
-  const float *centres = data<float>(centre), *widths = data<float>(width);
-  float *nearests = mutable_data<float>(nearest), *farthests = mutable_data<float>(farthest);
-  each_row(distance, minima, low, high, [&](int64_t r, const Interval& interval) {
-    Floats least = Floats{} + kInf, most = Floats{} - kInf;
-    if (!interval.asks_nothing())
-      interval.each([&](Floats d, Ints within) {
-        const Ints chosen = within & (magnitude(d - centres[r]) <= widths[r]);
-        least = (chosen & (d < least)) ? d : least;
-        most = (chosen & (d > most)) ? d : most;
-      });
-    nearests[r] = kInf, farthests[r] = -kInf;
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      nearests[r] = std::min(nearests[r], least[lane]);
-      farthests[r] = std::max(farthests[r], most[lane]);
-    }
+float Interval::nearest(float centre, float width) const {
+  Floats least = Floats{} + kInf;
+  each([&](Floats d, Ints within) {
+    const Ints chosen = within & (magnitude(d - centre) <= width) & (d < least);
+    least = chosen ? d : least;
   });
-  return {nearest, farthest};
+  return -greatest(-least);
 }
 
-Tensor deviation(const Tensor& distance, const Tensor& wanted) {
-  const int64_t rows = distance.size(0), n = distance.size(1);
-  Tensor out = torch::stable::new_empty(distance, {rows, 1});
-  const float* x = data<float>(distance);
-  const bool* asked = data<bool>(wanted);
-  float* deviations = mutable_data<float>(out);
-  parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      deviations[r] = 0.0f;
-      if (!asked[r]) continue;
-      const Interval all{x + r * n, n, nullptr, 0.0f, kInf};
-      Accumulator tokens, distances, squares;
-      all.each([&](Floats d, Ints within) {
-        tokens.add(within ? Floats{} + 1.0f : Floats{});
-        distances.add(within ? d : Floats{});
-      });
-      const float count = tokens.sum(), mean = distances.sum() / count;
-      all.each([&](Floats d, Ints within) { squares.add(within ? (d - mean) * (d - mean) : Floats{}); });
-      deviations[r] = std::sqrt(squares.sum() / count);
-    }
+float Interval::deviation() const {
+  Accumulator tokens, distances, squares;
+  each([&](Floats d, Ints within) {
+    tokens.add(within ? Floats{} + 1.0f : Floats{});
+    distances.add(within ? d : Floats{});
   });
-  return out;
+  const float count = tokens.sum(), mean = distances.sum() / count;
+  each([&](Floats d, Ints within) { squares.add(within ? (d - mean) * (d - mean) : Floats{}); });
+  return std::sqrt(squares.sum() / count);
 }
 
 }  // namespace kelvin

@@ -40,34 +40,20 @@ Tensor activate(const Tensor& x, std::string name, bool gated);
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 
-// Find the index, int32 [rows], of the greatest element of each row of x [rows, n], float32; the lowest index wins a tie.
-Tensor argmax(const Tensor& x);
-
 // Replace elements of each row of x [rows, n], float32, at its indices, int32 [rows, m]; equal ones need equal values.
 void scatter(Tensor x, const Tensor& indices, const Tensor& values);
 
 // Lower them to the least of the values given for them.
 void scatter_min(Tensor x, const Tensor& indices, const Tensor& values);
 
-// What samplers/interval.py asks. distance [rows, n] ≥ 0; minima [rows, blocks], of `temper`, or none; every other
-// tensor and every answer [rows, 1], float32 but for `wanted`, bool. A row whose high is below its low asks nothing.
-
-// Divide distances; returns them and the least of each block of 64.
-std::tuple<Tensor, Tensor> temper(const Tensor& distance, const Tensor& divisor);
-
-// Sum up each interval: how many tokens, their weights exp(-d), their d · exp(-d).
-std::tuple<Tensor, Tensor, Tensor> partition(const Tensor& distance, const std::optional<Tensor>& minima,
-                                             const Tensor& low, const Tensor& high);
-
-// Find the least width within which of the centre an interval's tokens reach the target, by weight or by number.
-Tensor quantile(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low, const Tensor& high,
-                const Tensor& centre, const Tensor& target, bool weighted);
-
-// Find the least and the greatest distance in an interval that lie within a width of a centre.
-std::tuple<Tensor, Tensor> extent(const Tensor& distance, const std::optional<Tensor>& minima, const Tensor& low,
-                                  const Tensor& high, const Tensor& centre, const Tensor& width);
-
-// Return the standard deviation of each wanted row's finite distances.
-Tensor deviation(const Tensor& distance, const Tensor& wanted);
+// Draw a token for each row of logits [rows, n], float32, as `draw` of samplers/chain.py does; the other arguments are
+// the arrays of SamplingState that it reads, in their order. Those from temperature_span on may hold no rows: then no
+// row truncates. Returns Sampled: token_ids int32 [rows], finite bool [rows]; before, after, low, high float32 [rows, 1].
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw(
+    const Tensor& logits, const Tensor& temperature, const Tensor& key0, const Tensor& key1, const Tensor& step,
+    const Tensor& temperature_span, const Tensor& temperature_exponent, const Tensor& temperature_last,
+    const Tensor& top_n_sigma, const Tensor& early_min_p, const Tensor& top_k, const Tensor& early_typical_p,
+    const Tensor& top_p, const Tensor& min_p, const Tensor& typical_p, const Tensor& epsilon_cutoff,
+    const Tensor& eta_cutoff, const Tensor& xtc_probability, const Tensor& xtc_threshold);
 
 }  // namespace kelvin

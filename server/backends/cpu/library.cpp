@@ -14,18 +14,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
-  m.def("argmax(Tensor x) -> Tensor");
   m.def("scatter(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
   m.def("scatter_min(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
-  m.def("temper(Tensor distance, Tensor divisor) -> (Tensor, Tensor)");
-  m.def("partition(Tensor distance, Tensor? minima, Tensor low, Tensor high) -> (Tensor, Tensor, Tensor)");
   m.def(
-      "quantile(Tensor distance, Tensor? minima, Tensor low, Tensor high, Tensor centre, Tensor target, bool weighted) "
-      "-> Tensor");
-  m.def(
-      "extent(Tensor distance, Tensor? minima, Tensor low, Tensor high, Tensor centre, Tensor width) "
-      "-> (Tensor, Tensor)");
-  m.def("deviation(Tensor distance, Tensor wanted) -> Tensor");
+      "draw(Tensor logits, Tensor temperature, Tensor key0, Tensor key1, Tensor step, Tensor temperature_span, "
+      "Tensor temperature_exponent, Tensor temperature_last, Tensor top_n_sigma, Tensor early_min_p, Tensor top_k, "
+      "Tensor early_typical_p, Tensor top_p, Tensor min_p, Tensor typical_p, Tensor epsilon_cutoff, Tensor eta_cutoff, "
+      "Tensor xtc_probability, Tensor xtc_threshold) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
@@ -35,12 +30,7 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));
   m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
-  m.impl("argmax", TORCH_BOX(&kelvin::argmax));
   m.impl("scatter", TORCH_BOX(&kelvin::scatter));
   m.impl("scatter_min", TORCH_BOX(&kelvin::scatter_min));
-  m.impl("temper", TORCH_BOX(&kelvin::temper));
-  m.impl("partition", TORCH_BOX(&kelvin::partition));
-  m.impl("quantile", TORCH_BOX(&kelvin::quantile));
-  m.impl("extent", TORCH_BOX(&kelvin::extent));
-  m.impl("deviation", TORCH_BOX(&kelvin::deviation));
+  m.impl("draw", TORCH_BOX(&kelvin::draw));
 }

@@ -61,6 +61,16 @@ inline float sum(Floats x) {
   return lanes[0];
 }
 
+inline float greatest(Floats x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)x);
+#else
+  float most = x[0];
+  for (int64_t lane = 1; lane < kLanes; ++lane) most = x[lane] > most ? x[lane] : most;
+  return most;
+#endif
+}
+
 // A sum in two levels, so that small terms do not drown in a large total.
 struct Accumulator {
   Floats inner{}, outer{};
