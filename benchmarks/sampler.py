@@ -128,13 +128,11 @@ def ours(sampler, compilation, logits, name):
     rows = logits.shape[0]
     asked = list(SCENARIOS.values()) if name == "mixed" else [SCENARIOS[name]]
     params = [SamplingParams(**asked[row % len(asked)], seed=0 if name == "T" else row) for row in range(rows)]
-    slots = torch.tensor([*range(rows), *sampler.scratch[: rows == 1]])  # programs want two rows
-    padded = logits if rows > 1 else logits.repeat(2, 1)
 
     def step():
-        state = sampler.take(slots, params)
-        sampled = sampler.draw(padded, state, compilation.run)
-        sampler.move_on(slots, state, sampled.token_ids)
+        state = sampler.take(range(rows), params)
+        sampled = sampler.draw(logits, state, compilation.run)
+        sampler.move_on(sampled.token_ids)
         return sampled.token_ids.tolist()
 
     def begin():

@@ -58,6 +58,8 @@ _PROCESSING = {
     "matches": _NONE,
 }
 
+MOVING = ("step", "tokens", "length", "counts", "matches")  # the arrays that `advance` changes
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingState:
@@ -168,21 +170,17 @@ class SamplingState:
 
 
 def advance(state: SamplingState, token_ids: Array) -> SamplingState:
-    """Move rows on by the tokens that were drawn.
+    """Move rows on by the tokens that were drawn; a history that was left out stays so.
 
     Args:
-        state: of these rows, with the arrays of processing.
+        state: of these rows.
         token_ids: int32 [rows].
     """
+    moved = replace(state, step=state.step + 1)
+    if not len(state.tokens):
+        return moved
     grown = append(state.history, token_ids)
-    return replace(
-        state,
-        step=state.step + 1,
-        tokens=grown.tokens,
-        length=grown.length,
-        counts=grown.counts,
-        matches=grown.matches,
-    )
+    return replace(moved, tokens=grown.tokens, length=grown.length, counts=grown.counts, matches=grown.matches)
 
 
 def neutral_state(num_slots: int, vocab_size: int, num_eos: int, max_length: int) -> SamplingState:

@@ -131,10 +131,10 @@ class TorchBackend:
         with torch.no_grad():
             rows = self._indices(slots)
             logits = self._run(forward, self._last_token[rows], rows, self._position[rows], *self._model)
-            state = self._sampler.take(rows, params)
+            state = self._sampler.take(slots, params)
             sampled = self._sampler.draw(logits, state, self._run)
             logprobs = [describe(asked, row, logits, state, sampled) for row, asked in enumerate(params)]
-            self._sampler.move_on(rows, state, sampled.token_ids)
+            self._sampler.move_on(sampled.token_ids)
             self._last_token[rows] = sampled.token_ids.to(torch.int64)
             self._position[rows] += 1
         finite = sampled.finite.tolist()

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 
 from samplers.chain import Sampled, distance_from_best, draw, draw_nearest, process
-from samplers.history import History, append
 from samplers.kept import Kept, keep_all
 from samplers.logprobs import TokenLogprobs, token_logprobs
 from samplers.params import SamplingParams
 from samplers.row import state_row
-from samplers.state import SamplingState, neutral_state
+from samplers.state import MOVING, SamplingState, advance, neutral_state
 from samplers.xp import namespace
 from server.backends.torch_compile import Program
 
@@ -52,9 +51,12 @@ class Sampler:
         self._vocab_size, self._eos_token_ids = vocab_size, eos_token_ids
         state = neutral_state(num_slots + len(scratch), vocab_size, len(eos_token_ids), max_length)
         self._state = SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(device) for f in fields(state)))
+        self._taken: SamplingState | None = None
+        self._asked: tuple[tuple[int, ...], bool, bool] = ((), False, False)
 
     def admit(self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int) -> None:
         """Write a sample's parameters and history into a slot."""
+        self._put_back()
         row = state_row(
             params,
             prompt_ids=prompt_ids,
@@ -65,10 +67,18 @@ class Sampler:
         for field in fields(SamplingState):
             getattr(self._state, field.name)[slot] = torch.from_numpy(getattr(row, field.name))[0]
 
-    def take(self, rows: Tensor, params: Sequence[SamplingParams]) -> SamplingState:
-        """Pick the state of slots, as much of it as any of these parameters asks for."""
+    def take(self, slots: Sequence[int], params: Sequence[SamplingParams]) -> SamplingState:
+        """Pick the state of slots, as much of it as any of their parameters asks for.
+
+        What was picked is kept and moved on in place of the slots, for the next step most often has the same ones.
+        """
         processes, truncates = any(row.processes for row in params), any(row.truncates for row in params)
-        return self._state.take(rows, processes=processes, truncates=truncates)
+        asked = (tuple(slots), processes, truncates)
+        if self._taken is None or asked != self._asked:
+            self._put_back()
+            rows = torch.tensor(slots, device=self._device)
+            self._asked, self._taken = asked, self._state.take(rows, processes=processes, truncates=truncates)
+        return self._taken
 
     def draw(self, logits: Tensor, state: SamplingState, run: Run) -> Sampled:
         """Draw a token for every row.
@@ -82,19 +92,18 @@ class Sampler:
             logits = run(process, logits, state)
         return draw(logits, state, truncates=len(state.top_p) > 0, run=run)
 
-    def move_on(self, rows: Tensor, state: SamplingState, token_ids: Tensor) -> None:
-        """Remember what was drawn for slots, where that matters to any of them.
+    def move_on(self, token_ids: Tensor) -> None:
+        """Remember what was drawn, int32 [rows], for the slots that were taken last."""
+        assert self._taken is not None
+        self._taken = advance(self._taken, token_ids)
 
-        Args:
-            rows: the slots, int64 [rows].
-            state: what `take` gave for them.
-            token_ids: int32 [rows].
-        """
-        self._state.step[rows] += 1
-        if len(state.tokens):
-            history = append(state.history, token_ids)
-            for field in fields(History):
-                getattr(self._state, field.name)[rows] = getattr(history, field.name)
+    def _put_back(self) -> None:
+        if self._taken is not None:
+            rows = torch.tensor(self._asked[0], device=self._device)
+            for name in MOVING:
+                if len(array := getattr(self._taken, name)):
+                    getattr(self._state, name)[rows] = array
+        self._taken = None
 
     def programs(self) -> list[Program]:
         """List what `draw` runs beside kernels, for several rows and for one; the trial runs change nothing."""
