@@ -38,7 +38,7 @@ class LonePrompt(Generic[Sample]):
 
     Attributes:
         samples: arm → sample index → sample; a failed one is absent. Whatever the measures take, such as rows of a
-            matrix of distances made beforehand: they are called some ten thousand times each.
+            matrix of distances made beforehand: each is called some twenty thousand times an arm.
         measures: metric → its value for some samples, 2 or more of them, finite; the metrics that are to be tested.
     """
 

@@ -95,6 +95,13 @@ def test_bca_is_near_students_interval_for_normal_differences():
     assert bca_interval(differences) == bootstrap
 
 
+@given(st.lists(st.integers(-1, 1), min_size=20, max_size=24), st.sampled_from([1.0, 1e-9, 1e9]), st.integers(0, 1))
+def test_bca_is_finite_however_many_ties_there_are(differences, unit, far):
+    low, high = bca_interval([unit * (far + 1e-9 * value) for value in differences])
+    assert math.isfinite(low)
+    assert low <= high
+
+
 def test_bca_leans_to_the_long_tail():
     differences = np.random.default_rng(2).exponential(1.0, 30)
     low, high = bca_interval(differences)
