@@ -70,7 +70,7 @@ def _claim(contrast: Contrast, terms: Terms) -> str:
     if arm in terms.replicas:
         floor = f"noise floor: {arm} is {baseline} with other seeds"
         if outcome in ("different", "negligible"):
-            return f"{floor}, and yet {comparative}, a false alarm such as {terms.alpha:.0%} of comparisons give"
+            return f"{floor}, and yet {comparative}, a false alarm such as {100 * terms.alpha:g} % of comparisons give"
         return f"{floor}, and differences of {label.name} up to {_reach(contrast)}{where} are noise"
     return {
         "different": comparative,
@@ -127,7 +127,7 @@ def _figures(contrast: Contrast, terms: Terms) -> str:
     label = terms.labels[contrast.metric]
     if contrast.difference is None:
         return ""
-    unit = f" {label.unit}" * bool(label.unit)
+    unit = f" {label.unit}" if label.unit else ""
     return f"{label.name} {_signed(contrast)}{unit}{_interval(contrast)}{_odds(contrast)}"
 
 
@@ -136,13 +136,13 @@ def _beside(contrast: Contrast, terms: Terms) -> str:
     label = terms.labels[contrast.metric]
     if contrast.difference is None:
         return ""
-    of = f"{label.unit} of {label.name}" if label.unit else label.name
+    amount = f"{_signed(contrast)} {label.unit} of {label.name}" if label.unit else f"{label.name} {_signed(contrast)}"
     remark = {
         "negligible": f", less than the margin of {_margin(contrast, terms)}",
         "equivalent": f", equivalent within ±{_margin(contrast, terms)}",
         "undecided": ", no difference shown",
     }.get(_outcome(contrast, terms), "")
-    return f"at {_signed(contrast)} {of}{_interval(contrast)}{_odds(contrast)}{remark}"
+    return f"at {amount}{_interval(contrast)}{_odds(contrast)}{remark}"
 
 
 def _margin(contrast: Contrast, terms: Terms) -> str:
@@ -190,10 +190,9 @@ def _basis(contrast: Contrast, terms: Terms) -> str:
         return "one prompt, of which alone this holds"
     tallies = [(contrast.wins, "win", "wins"), (contrast.ties, "tie", "ties"), (contrast.losses, "loss", "losses")]
     counted = [_count(number, *names) for number, *names in tallies if number]
+    basis = ", ".join([_count(contrast.prompts, "prompt", "prompts"), *counted])
     left_out = terms.prompts - contrast.prompts
-    return ", ".join([_count(contrast.prompts, "prompt", "prompts"), *counted]) + f"; {left_out} left out" * (
-        left_out > 0
-    )
+    return f"{basis}; {left_out:,} left out" if left_out else basis
 
 
 def _count(number: int, one: str, many: str) -> str:
