@@ -124,7 +124,8 @@ def test_the_noise_floor_is_called_by_its_name():
     assert "not equality" not in words
     alarm = said(arms(), replicas=frozenset({"hot"}))
     assert alarm.startswith(
-        "noise floor: hot is cold with other seeds, and yet hot is more diverse than cold, a false alarm such as 5 % of "
+        "noise floor: hot is cold with other seeds, and yet hot is more diverse than cold, a false alarm such as 5 % "
+        "of "
     )
 
 
