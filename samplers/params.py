@@ -86,6 +86,7 @@ class SamplingParams:
         logprobs: report the log-probability of each token and of this many most probable ones, 0 to 20; None: none.
         logprobs_mode: `raw` is the model's own distribution, `tempered` is after temperature, `processed` is the
             distribution that was drawn from.
+        measures: report what samplers/measures.py says of each token.
         order: of the steps: that of `transformers`, of vLLM or of llama.cpp (see chain.py).
 
     Raises:
@@ -120,6 +121,7 @@ class SamplingParams:
     seed: int = 0
     logprobs: int | None = None
     logprobs_mode: LogprobsMode = "raw"
+    measures: bool = False
     order: Order = "hf"
 
     def __post_init__(self) -> None:

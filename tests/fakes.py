@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from samplers.params import SamplingParams
-from server.backends.base import Decoded, PromptPiece, Reproducible, TokenLogprobs
+from server.backends.base import Decoded, PromptPiece, Reproducible, TokenLogprobs, TokenMeasures
 
 EOS = 256
 START = 257
@@ -107,7 +107,7 @@ class FakeBackend:
             assert piece.slot not in self._running
             held = self._prefilled[piece.slot]
             assert len(held) >= piece.position
-            held[piece.position :] = piece.token_ids
+            held[piece.position :] = piece.token_ids  # what another sequence left behind goes
 
     def copy(self, source: int, target: int, length: int) -> None:
         assert source != target
@@ -121,7 +121,7 @@ class FakeBackend:
     ) -> Reproducible:
         assert slot not in self._running
         self.calls.append(("admit", slot))
-        assert self._prefilled[slot] == list(prompt_ids[:-1])
+        assert self._prefilled[slot][: len(prompt_ids) - 1] == list(prompt_ids[:-1])
         self._running[slot] = _Running(tuple(prompt_ids), params, sample_index, self._script)
         return self.reproducible
 
@@ -134,7 +134,9 @@ class FakeBackend:
             raise self.decode_error
         rows = [self._running[slot] for slot in slots]
         finite = [not self.not_finite(row.prompt_ids, row.step) for row in rows]
-        return Decoded([row.draw() for row in rows], finite, [row.logprobs() for row in rows])
+        return Decoded(
+            [row.draw() for row in rows], finite, [row.logprobs() for row in rows], [row.measures() for row in rows]
+        )
 
     def logits(self, slot: int) -> Sequence[float]:
         assert slot in self._running
@@ -142,8 +144,7 @@ class FakeBackend:
 
     def release(self, slot: int) -> None:
         self.calls.append(("release", slot))
-        self._prefilled[slot] = []
-        self._running.pop(slot, None)
+        self._running.pop(slot, None)  # keys and values stay: who shares the prompt may use them
 
     def close(self) -> None:
         self.closed = True
@@ -166,6 +167,9 @@ class _Running:
             return None
         ids = tuple(range(self.params.logprobs))
         return TokenLogprobs(-0.5, ids, tuple(-float(rank) for rank in ids), 1.25, 7)
+
+    def measures(self) -> TokenMeasures | None:
+        return TokenMeasures(2.5, -0.5, 1.25, 0.75, 7, 0.9, 0.6) if self.params.measures else None
 
 
 def _hashed(prompt_ids: tuple[int, ...], params: SamplingParams, sample: int) -> list[int]:

@@ -38,6 +38,7 @@ def join(deltas: Sequence[Delta]) -> Delta:
         token_ids=tuple(chain.from_iterable(delta.token_ids for delta in deltas)),
         logprobs=tuple(chain.from_iterable(delta.logprobs for delta in deltas)),
         finish_reason=deltas[-1].finish_reason,
+        measures=tuple(chain.from_iterable(delta.measures for delta in deltas)),
     )
 
 

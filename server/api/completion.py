@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samplers.logprobs import TokenLogprobs
+from samplers.measures import TokenMeasures
 from server.engine.stream import TokenEvent
 from server.models.detokenizer import Detokenizer
 from server.models.tokenizer import Tokenizer
@@ -18,12 +19,14 @@ class Delta:
         token_ids: drawn tokens; their text may come later, or in part, or never.
         logprobs: one entry a token, or empty where none were asked for.
         finish_reason: set on the last one.
+        measures: one entry a token, likewise.
     """
 
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprobs, ...]
     finish_reason: str | None
+    measures: tuple[TokenMeasures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Completion:
         if event.finish_reason is not None and not self._stops.found:
             text += self._search(self._detokenizer.flush()) + self._stops.flush() + self._name(stop_token)
         self.finish_reason = "stop" if self._stops.found else event.finish_reason
-        return Delta(text, event.token_ids[:count], event.logprobs[:count], self.finish_reason)
+        return Delta(text, event.token_ids[:count], event.logprobs[:count], self.finish_reason, event.measures[:count])
 
     def _search(self, piece: str) -> str:
         return self._stops.push(piece, armed=self.num_tokens > self._stopping.min_tokens)

@@ -58,7 +58,8 @@ def resolve_sampling(
 
 
 def _params(resolved: dict[str, Any], bad_words: tuple[tuple[int, ...], ...], vocab_size: int) -> SamplingParams:
-    values = {field.name: resolved[field.name] for field in fields(SamplingParams)} | {"bad_words": bad_words}
+    values = {field.name: resolved[field.name] for field in fields(SamplingParams) if field.name in resolved}
+    values["bad_words"] = bad_words
     values["logit_bias"] = {int(token_id): bias for token_id, bias in resolved["logit_bias"].items()}
     values["stop_token_ids"] = tuple(resolved["stop_token_ids"])
     if resolved["allowed_token_ids"] is not None:

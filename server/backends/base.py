@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from samplers.logprobs import TokenLogprobs
+from samplers.measures import TokenMeasures
 from samplers.params import SamplingParams
 
-__all__ = ["Backend", "Decoded", "PromptPiece", "Reproducible", "TokenLogprobs"]
+__all__ = ["Backend", "Decoded", "PromptPiece", "Reproducible", "TokenLogprobs", "TokenMeasures"]
 
 Reproducible = Literal["bitwise", "noise"]
 
@@ -35,11 +36,13 @@ class Decoded:
         token_ids: the drawn tokens.
         finite: False where the row's logits held NaN, +inf, or no finite value: its token means nothing.
         logprobs: None for rows that did not ask.
+        measures: likewise.
     """
 
     token_ids: list[int]
     finite: list[bool]
     logprobs: list[TokenLogprobs | None]
+    measures: list[TokenMeasures | None]
 
 
 class Backend(Protocol):
@@ -94,7 +97,7 @@ class Backend(Protocol):
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
 
     def release(self, slot: int) -> None:
-        """Forget a slot: nothing of its sequence may reach the next one."""
+        """End a slot's sequence; its keys and values may stay, if finite, until the next one overwrites them."""
 
     def close(self) -> None:
         """Stop background work and free the device's memory."""

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from samplers.chain import sample
+from samplers.chain import process, sample
 from samplers.history import History, append
 from samplers.kept import Kept
 from samplers.logprobs import TokenLogprobs, token_logprobs
+from samplers.measures import TokenMeasures, measure
 from samplers.params import SamplingParams
 from samplers.row import state_row
 from samplers.state import SamplingState, neutral_state
@@ -134,7 +135,7 @@ class TensorFlowBackend:
         processes = any(row.processes for row in params)
         variant = VARIANTS.index((processes, processes or any(row.truncates for row in params)))
         before = [
-            None if asked.logprobs is None else self._row(slot, asked)
+            self._row(slot, asked) if asked.measures or asked.logprobs is not None else None
             for slot, asked in zip(slots, params, strict=True)
         ]
         num_rows = self._compiled_rows(len(slots))
@@ -146,7 +147,11 @@ class TensorFlowBackend:
             None if state is None else _describe(asked, row, logits, state, kept, token_ids[row])
             for row, (asked, state) in enumerate(zip(params, before, strict=True))
         ]
-        return Decoded(token_ids, finite.numpy()[: len(slots)].tolist(), logprobs)
+        measures = [
+            _measure(row, logits, state, kept, token_ids[row]) if state is not None and asked.measures else None
+            for row, (asked, state) in enumerate(zip(params, before, strict=True))
+        ]
+        return Decoded(token_ids, finite.numpy()[: len(slots)].tolist(), logprobs, measures)
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
@@ -154,7 +159,7 @@ class TensorFlowBackend:
         return logits
 
     def release(self, slot: int) -> None:
-        """Forget a slot: nothing of its sequence may reach the next one."""
+        """End a slot's sequence; its keys and values may stay, if finite, until the next one overwrites them."""
         self._params.pop(slot, None)  # what is left in the cache is never read
 
     def wait_until_compiled(self, timeout_s: float | None = None) -> bool:
@@ -258,11 +263,21 @@ def _program(graph: Callable[..., Any]) -> Any:
 
 def _describe(
     params: SamplingParams, row: int, logits: Tensor, state: SamplingState, kept: Sequence[Tensor], token_id: int
-) -> TokenLogprobs:
-    """Describe the draw of one row on the host."""
+) -> TokenLogprobs | None:
+    """Describe the draw of one row on the host, if its parameters ask for it."""
+    if params.logprobs is None:
+        return None
     mine = Kept(*(np.asarray(field[row : row + 1]) for field in kept))
-    assert params.logprobs is not None
     return token_logprobs(logits[row].numpy(), state, mine, token_id, params.logprobs, params.logprobs_mode)
+
+
+def _measure(row: int, logits: Tensor, state: SamplingState, kept: Sequence[Tensor], token_id: int) -> TokenMeasures:
+    """Measure the draw of one row on the host."""
+    mine = Kept(*(np.asarray(field[row : row + 1]) for field in kept))
+    raw = logits[row : row + 1].numpy()
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # inf is far away, and NaN is a row that failed
+        processed = process(raw, state) if len(state.allowed) else raw
+        return TokenMeasures(*measure(raw, processed, mine, state.temperature, np.array([token_id], np.int32))[0].tolist())
 
 
 def pick_dtype(dtype: str, device: str) -> tf.DType:

@@ -12,7 +12,7 @@ from server.backends.base import Decoded, PromptPiece, Reproducible
 from server.backends.torch_compile import Compilation, Function, Program
 from server.backends.torch_decoder import Decoder
 from server.backends.torch_kernels import kernels_fit, load_kernels
-from server.backends.torch_sampler import Sampler, describe, dynamic
+from server.backends.torch_sampler import Sampler, describe, dynamic, measure_rows
 from server.errors import ModelError
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights
@@ -132,14 +132,16 @@ class TorchBackend:
             rows = self._indices(slots)
             logits = self._run(forward, self._last_token[rows], rows, self._position[rows], *self._model)
             state = self._sampler.take(slots, params)
-            sampled = self._sampler.draw(logits, state, self._run)
+            processed = self._sampler.process(logits, state, self._run)
+            sampled = self._sampler.draw(processed, state, self._run)
             logprobs = [describe(asked, row, logits, state, sampled) for row, asked in enumerate(params)]
+            measures = measure_rows(params, logits, processed, state, sampled)
             self._sampler.move_on(sampled.token_ids)
             self._last_token[rows] = sampled.token_ids.to(torch.int64)
             self._position[rows] += 1
         finite = sampled.finite.tolist()
         self._poisoned.update(slot for slot, fine in zip(slots, finite, strict=True) if not fine)
-        return Decoded(sampled.token_ids.tolist(), finite, logprobs)
+        return Decoded(sampled.token_ids.tolist(), finite, logprobs, measures)
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
@@ -149,7 +151,7 @@ class TorchBackend:
             return self._decoder.logits(x)[0].tolist()
 
     def release(self, slot: int) -> None:
-        """Forget a slot: nothing of its sequence may reach the next one."""
+        """End a slot's sequence; its keys and values may stay, if finite, until the next one overwrites them."""
         self._params.pop(slot, None)
         if slot in self._poisoned:  # finite leftovers are never read; NaN would survive a weight of zero
             self._poisoned.discard(slot)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).parent / "cpu"
 _LANES = 16  # floats that a kernel takes at once
-_SAMPLER_KERNELS = ("draw", "gumbel_noise", "scatter", "scatter_min")
+_SAMPLER_KERNELS = ("draw", "gumbel_noise", "measure", "scatter", "scatter_min")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
 
 
@@ -146,6 +146,10 @@ def _register_shapes() -> None:
     @torch.library.register_fake("kelvin::scatter_min")
     def scatter_min(x, indices, values):  # type: ignore[no-untyped-def]
         return None
+
+    @torch.library.register_fake("kelvin::measure")
+    def measure(logits, *draw):  # type: ignore[no-untyped-def]
+        return logits.new_empty(logits.shape[0], 7)
 
     @torch.library.register_fake("kelvin::draw")
     def draw(logits, *parameters):  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ import torch
 from samplers.chain import Sampled, distance_from_best, draw, draw_nearest, process
 from samplers.kept import Kept, keep_all
 from samplers.logprobs import TokenLogprobs, token_logprobs
+from samplers.measures import TokenMeasures, measure
 from samplers.params import SamplingParams
 from samplers.row import state_row
 from samplers.state import MOVING, SamplingState, advance, neutral_state
@@ -80,17 +81,19 @@ class Sampler:
             self._asked, self._taken = asked, self._state.take(rows, processes=processes, truncates=truncates)
         return self._taken
 
-    def draw(self, logits: Tensor, state: SamplingState, run: Run) -> Sampled:
-        """Draw a token for every row.
+    def process(self, logits: Tensor, state: SamplingState, run: Run) -> Tensor:
+        """Apply what comes before temperature and truncation, where any row asks for it.
 
         Args:
             logits: raw, float32 [rows, vocab].
             state: of these rows, from `take`.
             run: calls a function, compiled where there is a program for it.
         """
-        if len(state.allowed):
-            logits = run(process, logits, state)
-        return draw(logits, state, truncates=len(state.top_p) > 0, run=run)
+        return run(process, logits, state) if len(state.allowed) else logits
+
+    def draw(self, processed: Tensor, state: SamplingState, run: Run) -> Sampled:
+        """Draw a token for every row from its processed logits; else as `process`."""
+        return draw(processed, state, truncates=len(state.top_p) > 0, run=run)
 
     def move_on(self, token_ids: Tensor) -> None:
         """Remember what was drawn, int32 [rows], for the slots that were taken last."""
@@ -155,6 +158,29 @@ def describe(
     kept = Kept(*(getattr(sampled.kept, field.name)[row : row + 1].cpu().numpy() for field in fields(Kept)))
     token_id = int(sampled.token_ids[row])
     return token_logprobs(logits[row].cpu().numpy(), host, kept, token_id, params.logprobs, params.logprobs_mode)
+
+
+def measure_rows(
+    params: Sequence[SamplingParams], logits: Tensor, processed: Tensor, state: SamplingState, sampled: Sampled
+) -> list[TokenMeasures | None]:
+    """Measure the draws of the rows whose parameters ask for it.
+
+    Args:
+        params: of each row.
+        logits: raw, float32 [rows, vocab].
+        processed: as the draw saw them, likewise.
+        state: that the rows were drawn with.
+        sampled: what was drawn.
+    """
+    measures: list[TokenMeasures | None] = [None] * len(params)
+    asked = [row for row, own in enumerate(params) if own.measures]
+    if asked:
+        rows = slice(None) if len(asked) == len(params) else torch.tensor(asked, device=logits.device)
+        kept = Kept(*(getattr(sampled.kept, field.name)[rows] for field in fields(Kept)))
+        found = measure(logits[rows], processed[rows], kept, state.temperature[rows], sampled.token_ids[rows])
+        for row, values in zip(asked, found.tolist(), strict=True):
+            measures[row] = TokenMeasures(*values)
+    return measures
 
 
 def dynamic(array: Tensor) -> Tensor:

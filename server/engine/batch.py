@@ -104,7 +104,7 @@ class Batch:
                 if self.attempt([sample], lambda piece=piece: self.backend.prefill([piece]))  # type: ignore[misc]
             ]
         for sample, piece in chunk:
-            sample.num_prefilled += len(piece.token_ids)
+            self._scheduler.prefilled(sample, len(piece.token_ids))
 
     def _next_chunk(self) -> list[tuple[Sample, PromptPiece]]:
         chunk: list[tuple[Sample, PromptPiece]] = []
@@ -113,8 +113,8 @@ class Batch:
             if not budget:
                 break
             assert sample.slot is not None
-            end = min(sample.num_prefilled + budget, sample.request.num_prefill)
-            token_ids = sample.request.prompt_ids[sample.num_prefilled : end]
+            end = min(sample.num_prefilled + budget, sample.request.prompt.num_prefill)
+            token_ids = sample.request.prompt.token_ids[sample.num_prefilled : end]
             chunk.append((sample, PromptPiece(sample.slot, token_ids, sample.num_prefilled)))
             budget -= len(token_ids)
         return chunk
@@ -130,10 +130,9 @@ class Batch:
         if not sample.prefilled:
             source = self._scheduler.source(sample)
             assert source is not None
-            assert source.slot is not None
-            self.backend.copy(source.slot, slot, request.num_prefill)
-            sample.num_prefilled = request.num_prefill
-        if self.backend.admit(slot, request.prompt_ids, request.params, sample.index) == "noise":
+            self.backend.copy(source, slot, request.prompt.num_prefill)
+            self._scheduler.prefilled(sample, request.prompt.num_prefill)
+        if self.backend.admit(slot, request.prompt.token_ids, request.params, sample.index) == "noise":
             request.stream.reproducible = "noise"
         sample.decoding = True
         if request.started_s is None:
@@ -159,14 +158,21 @@ class Batch:
             error = NumericalError("the model's logits were not finite for this request; its numbers cannot be trusted")
             self._fail([sample], error)
             return
-        token_id, logprobs = decoded.token_ids[row], decoded.logprobs[row]
+        token_id, logprobs, measures = decoded.token_ids[row], decoded.logprobs[row], decoded.measures[row]
         sample.num_generated += 1
         reason = None
         if token_id in sample.request.stop_ids:
             reason = FinishReason.STOP
         elif sample.num_generated == sample.request.params.max_tokens:
             reason = FinishReason.LENGTH
-        self._emit(sample, TokenEvent(sample.index, (token_id,), () if logprobs is None else (logprobs,), reason))
+        event = TokenEvent(
+            sample.index,
+            (token_id,),
+            () if logprobs is None else (logprobs,),
+            () if measures is None else (measures,),
+            finish_reason=reason,
+        )
+        self._emit(sample, event)
         if reason is not None:
             self._retire(sample, reason)
 
@@ -174,6 +180,8 @@ class Batch:
         for request in {id(sample.request): sample.request for sample in samples}.values():
             self._outbox.append((request.stream, error))
             for sample in request.samples:
+                if sample.slot is not None:
+                    self._scheduler.forget(sample.slot)
                 if sample.finish_reason is None:
                     self._retire(sample, FinishReason.CANCELLED)
 

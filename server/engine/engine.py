@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from samplers.params import SamplingParams
 from server.backends.base import Backend
 from server.engine.batch import Batch
-from server.engine.request import FinishReason, Request, Sample
+from server.engine.request import FinishReason, Prompt, Request, Sample
 from server.engine.stream import TokenStream
 from server.errors import ContextLengthError, InvalidRequestError, OverloadedError, UnavailableError
 
@@ -78,12 +78,13 @@ class Engine:
             self._thread.join(timeout_s)
 
     def submit(
-        self, prompt_ids: Sequence[int], params: SamplingParams, *, n: int = 1, timeout_s: float | None = None
+        self, prompt: Sequence[int] | Prompt, params: SamplingParams, *, n: int = 1, timeout_s: float | None = None
     ) -> TokenStream:
         """Queue a prompt and return the stream of its samples' tokens; call it on a running event loop.
 
         Args:
-            prompt_ids: at least one token, each below the backend's `vocab_size`.
+            prompt: at least one token, each below the backend's `vocab_size`; requests that give the same `Prompt`
+                share its prefill.
             params: sampling parameters, shared by the samples.
             n: number of samples, at least 1.
             timeout_s: seconds after which the samples end with what they have; None: no limit.
@@ -94,7 +95,7 @@ class Engine:
             OverloadedError: more than `queue_limit` samples would wait.
             UnavailableError: the engine has stopped.
         """
-        return self._enqueue(prompt_ids, params, n, timeout_s, probe=False)
+        return self._enqueue(prompt, params, n, timeout_s, probe=False)
 
     async def logits(self, prompt_ids: Sequence[int]) -> Sequence[float]:
         """Return the raw logits of the token that follows a prompt; takes its turn for a slot.
@@ -114,13 +115,14 @@ class Engine:
         return event.logits
 
     def _enqueue(
-        self, prompt_ids: Sequence[int], params: SamplingParams, n: int, timeout_s: float | None, *, probe: bool
+        self, prompt: Sequence[int] | Prompt, params: SamplingParams, n: int, timeout_s: float | None, *, probe: bool
     ) -> TokenStream:
-        self._check(prompt_ids, params)
+        prompt = prompt if isinstance(prompt, Prompt) else Prompt(tuple(prompt))
+        self._check(prompt.token_ids, params)
         stream = TokenStream(n, asyncio.get_running_loop(), lambda index: self._post(lambda: cancel(index)))
         now = self._clock()
         request = Request(
-            prompt_ids=tuple(prompt_ids),
+            prompt=prompt,
             params=params,
             stop_ids=params.stop_ids(self.backend.eos_token_ids),
             stream=stream,

@@ -1,4 +1,4 @@
-"""Request and Sample: one prompt and its n continuations, as the engine sees them."""
+"""Prompt, Request and Sample: what to continue, how, and each of its continuations, as the engine sees them."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,12 +16,28 @@ class FinishReason(StrEnum):
     CANCELLED = "cancelled"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Prompt:
+    """Tokens to continue; all samples of the same object, of whatever request, share one prefill.
+
+    Attributes:
+        token_ids: at least one.
+    """
+
+    token_ids: tuple[int, ...]
+
+    @property
+    def num_prefill(self) -> int:
+        """Count the tokens to prefill: all but the last, which the first decode step feeds."""
+        return len(self.token_ids) - 1
+
+
 @dataclass(eq=False, slots=True)
 class Request:
     """A prompt, how to sample from it, and where the tokens go.
 
     Attributes:
-        prompt_ids: at least one token.
+        prompt: may be shared with other requests.
         params: shared by all samples.
         stop_ids: token ids that end a sample, the model's own included unless they are ignored.
         stream: receives the events.
@@ -33,7 +49,7 @@ class Request:
         samples: the n continuations.
     """
 
-    prompt_ids: tuple[int, ...]
+    prompt: Prompt
     params: SamplingParams
     stop_ids: frozenset[int]
     stream: TokenStream
@@ -43,11 +59,6 @@ class Request:
     admitted_s: float | None = None
     started_s: float | None = None
     samples: list["Sample"] = field(default_factory=list)
-
-    @property
-    def num_prefill(self) -> int:
-        """Count the prompt tokens to prefill: all but the last, which the first decode step feeds."""
-        return len(self.prompt_ids) - 1
 
 
 @dataclass(eq=False, slots=True)
@@ -75,4 +86,4 @@ class Sample:
     @property
     def prefilled(self) -> bool:
         """Say whether all that is to prefill has been."""
-        return self.num_prefilled == self.request.num_prefill
+        return self.num_prefilled == self.request.prompt.num_prefill

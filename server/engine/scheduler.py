@@ -1,23 +1,24 @@
 """Scheduler: which sample holds which slot, and whose turn it is. Plain Python; owns no array and never waits."""
 
-import heapq
 from collections import deque
 from collections.abc import Iterator
 
-from server.engine.request import FinishReason, Request, Sample
+from server.engine.request import FinishReason, Prompt, Request, Sample
 
 
 class Scheduler:
     """First come, first served over a fixed number of slots.
 
-    A waiting sample takes the lowest free slot. The samples of one request share one prefill: the first is prefilled,
-    the others copy from whichever of them has its prompt in a slot.
+    The samples of one prompt share one prefill: the first is prefilled, the others copy from whichever slot holds the
+    prompt. A slot holds it until another prompt needs the slot, even when nobody decodes there any more. A waiting
+    sample takes a free slot that holds its prompt, else the lowest.
     """
 
     def __init__(self, num_slots: int) -> None:
         self.waiting: deque[Sample] = deque()
-        self._free = list(range(num_slots))
+        self._free = set(range(num_slots))
         self._placed: dict[int, Sample] = {}
+        self._held: dict[int, Prompt] = {}
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self._placed)
@@ -36,10 +37,20 @@ class Scheduler:
         admitted = []
         while self.waiting and self._free:
             sample = self.waiting.popleft()
-            sample.slot = heapq.heappop(self._free)
-            self._placed[sample.slot] = sample
+            self._place(sample)
             admitted.append(sample)
         return admitted
+
+    def _place(self, sample: Sample) -> None:
+        prompt = sample.request.prompt
+        slot = min(self._free, key=lambda slot: (self._held.get(slot) is not prompt, slot))
+        self._free.remove(slot)
+        if self._held.get(slot) is prompt:
+            sample.num_prefilled = prompt.num_prefill
+        else:
+            self._held.pop(slot, None)
+        sample.slot = slot
+        self._placed[slot] = sample
 
     def samples(self) -> Iterator[Sample]:
         """Go over all samples that have not ended: those in slots, oldest first, then the waiting ones."""
@@ -47,12 +58,18 @@ class Scheduler:
         yield from list(self.waiting)
 
     def prefilling(self) -> list[Sample]:
-        """List the samples whose prompts must be computed, oldest first; siblings that will copy are left out."""
+        """List the samples whose prompts must be computed, oldest first; those that will copy are left out."""
         leaders: dict[int, Sample] = {}
         for sample in self._placed.values():
-            if not sample.decoding and self.source(sample) is None:
-                leaders.setdefault(id(sample.request), sample)
-        return [sample for sample in leaders.values() if not sample.prefilled]
+            if not sample.decoding and not sample.prefilled and self.source(sample) is None:
+                leaders.setdefault(id(sample.request.prompt), sample)
+        return list(leaders.values())
+
+    def prefilled(self, sample: Sample, tokens: int) -> None:
+        """Note that so many more tokens of a sample's prompt are in its slot."""
+        sample.num_prefilled += tokens
+        if sample.prefilled and sample.slot is not None:
+            self._held[sample.slot] = sample.request.prompt
 
     def ready(self) -> list[Sample]:
         """List the samples that hold a slot and only lack admission by the backend."""
@@ -66,12 +83,13 @@ class Scheduler:
         """List the samples that take part in a decode step."""
         return [sample for sample in self._placed.values() if sample.decoding]
 
-    def source(self, sample: Sample) -> Sample | None:
-        """Find a sibling whose slot holds the whole prompt."""
-        for sibling in sample.request.samples:
-            if sibling is not sample and sibling.slot is not None and sibling.prefilled:
-                return sibling
-        return None
+    def source(self, sample: Sample) -> int | None:
+        """Find a slot that holds the whole of a sample's prompt."""
+        return next((slot for slot, prompt in self._held.items() if prompt is sample.request.prompt), None)
+
+    def forget(self, slot: int) -> None:
+        """Let nobody copy from a slot, since what is in it cannot be trusted."""
+        self._held.pop(slot, None)
 
     def finish(self, sample: Sample, reason: FinishReason) -> int | None:
         """End a sample; return the slot that it held, free from now on."""
@@ -81,5 +99,5 @@ class Scheduler:
             self.waiting.remove(sample)
         else:
             del self._placed[slot]
-            heapq.heappush(self._free, slot)
+            self._free.add(slot)
         return slot

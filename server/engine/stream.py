@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from server.backends.base import Reproducible, TokenLogprobs
+from server.backends.base import Reproducible, TokenLogprobs, TokenMeasures
 from server.errors import KelvinError
 
 
@@ -16,6 +16,7 @@ class TokenEvent:
         sample: index of the sample, 0 to n - 1.
         token_ids: drawn in this step; empty where the sample ended without a token.
         logprobs: one entry a token, or empty where none were asked for.
+        measures: likewise.
         finish_reason: set on the sample's last event: `stop`, `length`, `timeout` or `cancelled`.
         logits: the raw next-token logits, in answer to `Engine.logits` alone.
     """
@@ -23,6 +24,7 @@ class TokenEvent:
     sample: int
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprobs, ...] = ()
+    measures: tuple[TokenMeasures, ...] = ()
     finish_reason: str | None = None
     logits: Sequence[float] | None = None
 

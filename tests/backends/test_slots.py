@@ -106,3 +106,26 @@ def test_samples_of_one_prompt_differ_and_repeat(make_backend):
 def test_a_device_that_is_not_there_is_a_clear_error(make_backend):
     with pytest.raises(ModelError, match="no CUDA device here; use --device cpu or auto"):
         make_backend(device="cuda")
+
+
+@pytest.mark.usefixtures("operators")
+def test_measures_are_those_of_the_rows_that_ask(make_backend):
+    backend, prompt = make_backend(), [9, 8, 7]
+    asked = {"logprobs": 0, "measures": True}
+    rows = [
+        SamplingParams(temperature=0.7, top_p=0.8, repetition_penalty=1.3, seed=1, **asked),
+        SamplingParams(temperature=1.5, top_k=5, seed=2),
+        SamplingParams(temperature=0.7, top_p=0.8, repetition_penalty=1.3, seed=1, logprobs_mode="processed", **asked),
+    ]
+    for slot, params in enumerate(rows):
+        fill(backend, slot, prompt)
+        backend.admit(slot, prompt, params)
+    for _ in range(3):
+        step = backend.decode([0, 1, 2])
+        assert step.measures[1] is None
+        assert step.measures[0] == step.measures[2]
+        raw, processed, measures = step.logprobs[0], step.logprobs[2], step.measures[0]
+        assert measures.surprise == pytest.approx(-raw.logprob, abs=1e-5)
+        assert measures.logprob == pytest.approx(processed.logprob, abs=1e-5)
+        assert measures.entropy == pytest.approx(processed.entropy, abs=1e-5)
+        assert measures.kept == processed.kept

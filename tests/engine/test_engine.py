@@ -5,6 +5,8 @@ import itertools
 
 import pytest
 
+from server.engine.request import Prompt
+from server.errors import NumericalError
 from tests.engine.driving import collect, expected, generate, params_of, running
 from tests.fakes import EOS, FakeBackend, says, wait_until
 
@@ -69,14 +71,43 @@ def test_the_samples_of_a_prompt_share_one_prefill():
     assert [call[3] for call in backend.calls if call[0] == "copy"] == [9, 9, 9]
 
 
-def test_more_samples_than_slots_copy_from_whoever_still_runs():
+def test_more_samples_than_slots_take_the_slots_that_hold_their_prompt():
     backend = FakeBackend(num_slots=2, script=lambda prompt, params, sample: [65] * (sample + 1) + [EOS])
     with running(backend) as engine:
         [samples] = generate(engine, (range(10), params_of(20), 5))
     assert [len(tokens) for tokens, _ in samples] == [2, 3, 4, 5, 6]
     assert {reason for _, reason in samples} == {"stop"}
     assert backend.count("prefill") == 2  # 9 tokens in chunks of 8, once
-    assert backend.count("copy") == 4
+    assert backend.count("copy") == 1  # to the second slot; from then on both hold the prompt
+
+
+def test_requests_that_give_the_same_prompt_share_one_prefill():
+    backend = FakeBackend(num_slots=3, prefill_chunk=64)
+    cold, hot, prompt = params_of(seed=1), params_of(seed=1, temperature=2.0), Prompt(tuple(range(20)))
+    with running(backend) as engine:
+        outcomes = generate(engine, (prompt, cold, 4), (prompt, hot, 4))
+    assert backend.count("prefill") == 1
+    wanted = [(expected(prompt.token_ids, cold, sample), "length") for sample in range(4)]
+    assert outcomes == [wanted, wanted]  # the fake's tokens depend on seed, prompt and sample alone
+
+
+def test_a_failing_request_takes_none_with_it_that_shares_its_prompt():
+    backend = FakeBackend(num_slots=4)
+    prompt = Prompt((65, 66, 67))
+    backend.not_finite = lambda prompt_ids, step: step == 1
+    with running(backend) as engine:
+        (failed, fine) = generate(engine, (prompt, params_of(seed=1), 2), (prompt, params_of(1, seed=2), 2))
+    assert isinstance(failed, NumericalError)
+    assert fine == [(expected(prompt.token_ids, params_of(1, seed=2), sample), "length") for sample in range(2)]
+
+
+def test_measures_come_with_the_tokens_of_those_who_ask():
+    async def scenario(engine):
+        streams = [engine.submit([65], params_of(2, measures=measures)) for measures in (True, False)]
+        return [[len(event.measures) async for event in stream] for stream in streams]
+
+    with running(FakeBackend()) as engine:
+        assert asyncio.run(scenario(engine)) == [[1, 1], [0, 0]]
 
 
 def test_a_prompt_of_one_token_needs_no_prefill():

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samplers.params import SamplingParams
-from server.engine.request import FinishReason, Request, Sample
+from server.engine.request import FinishReason, Prompt, Request, Sample
 from server.engine.scheduler import Scheduler
 from server.engine.stream import TokenStream
 
 
-def request_of(n=1, num_prompt=3):
+def request_of(n=1, num_prompt=3, prompt=None):
     loop = asyncio.new_event_loop()
     loop.close()
     request = Request(
-        prompt_ids=tuple(range(num_prompt)),
+        prompt=prompt or Prompt(tuple(range(num_prompt))),
         params=SamplingParams(),
         stop_ids=frozenset(),
         stream=TokenStream(n, loop, lambda index: None),
@@ -30,8 +30,8 @@ def slots(samples):
     return [sample.slot for sample in samples]
 
 
-def finish_prefill(sample):
-    sample.num_prefilled = sample.request.num_prefill
+def finish_prefill(scheduler, sample):
+    scheduler.prefilled(sample, sample.request.prompt.num_prefill - sample.num_prefilled)
 
 
 def test_samples_take_the_lowest_free_slots_in_the_order_they_came():
@@ -66,29 +66,68 @@ def test_only_the_first_sample_of_a_request_is_prefilled_and_the_others_copy_fro
     leader, *others = request.samples
     assert scheduler.prefilling() == [leader]
     assert scheduler.ready() == []
-    leader.num_prefilled = 1
+    scheduler.prefilled(leader, 1)
     assert scheduler.prefilling() == [leader]
-    finish_prefill(leader)
+    finish_prefill(scheduler, leader)
     assert scheduler.prefilling() == []
     assert scheduler.ready() == [leader, *others]
-    assert [scheduler.source(sample) for sample in others] == [leader, leader]
-    assert scheduler.source(leader) is None
+    assert [scheduler.source(sample) for sample in others] == [leader.slot, leader.slot]
 
 
-def test_a_late_sample_copies_from_any_sibling_that_still_holds_the_prompt():
+def test_a_late_sample_takes_the_slot_that_holds_its_prompt_even_when_nobody_decodes_there():
     scheduler = Scheduler(2)
     request = request_of(3)
     scheduler.add(request)
     scheduler.admit()
     leader, second, late = request.samples
-    finish_prefill(leader)
-    finish_prefill(second)
+    finish_prefill(scheduler, leader)
     scheduler.finish(leader, FinishReason.LENGTH)
-    scheduler.admit()
-    assert scheduler.source(late) is second
     scheduler.finish(second, FinishReason.LENGTH)
-    assert scheduler.source(late) is None
-    assert scheduler.prefilling() == [late]
+    scheduler.admit()
+    assert late.slot == 0
+    assert late.prefilled
+    assert scheduler.prefilling() == []
+
+
+def test_requests_that_give_the_same_prompt_share_its_prefill_and_equal_prompts_do_not():
+    scheduler = Scheduler(3)
+    shared = Prompt((1, 2, 3))
+    first, second, stranger = request_of(prompt=shared), request_of(prompt=shared), request_of(prompt=Prompt((1, 2, 3)))
+    for request in (first, second, stranger):
+        scheduler.add(request)
+    scheduler.admit()
+    assert scheduler.prefilling() == [first.samples[0], stranger.samples[0]]
+    finish_prefill(scheduler, first.samples[0])
+    assert scheduler.source(second.samples[0]) == 0
+    assert scheduler.ready() == [first.samples[0], second.samples[0]]
+
+
+def test_another_prompt_takes_a_slot_over_and_nobody_copies_from_it_any_more():
+    scheduler = Scheduler(1)
+    shared = Prompt((1, 2, 3))
+    before, other, after = request_of(prompt=shared), request_of(), request_of(prompt=shared)
+    scheduler.add(before)
+    scheduler.admit()
+    finish_prefill(scheduler, before.samples[0])
+    scheduler.finish(before.samples[0], FinishReason.STOP)
+    scheduler.add(other)
+    scheduler.admit()
+    assert scheduler.prefilling() == other.samples
+    scheduler.finish(other.samples[0], FinishReason.STOP)
+    scheduler.add(after)
+    scheduler.admit()
+    assert scheduler.prefilling() == after.samples
+
+
+def test_nobody_copies_from_a_slot_that_is_to_be_forgotten():
+    scheduler = Scheduler(2)
+    request = request_of(2)
+    scheduler.add(request)
+    scheduler.admit()
+    finish_prefill(scheduler, request.samples[0])
+    scheduler.forget(0)
+    scheduler.finish(request.samples[0], FinishReason.CANCELLED)
+    assert scheduler.prefilling() == [request.samples[1]]
 
 
 def test_a_prompt_of_one_token_is_ready_at_once():

@@ -56,4 +56,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw(
     const Tensor& top_p, const Tensor& min_p, const Tensor& typical_p, const Tensor& epsilon_cutoff,
     const Tensor& eta_cutoff, const Tensor& xtc_probability, const Tensor& xtc_threshold);
 
+// Measure the draw of each row as `measure` of samplers/measures.py does. logits and processed [rows, n], float32;
+// before, after, low, high as `draw` returned them. Returns float32 [rows, 7].
+Tensor measure(const Tensor& logits, const Tensor& processed, const Tensor& temperature, const Tensor& token_ids,
+               const Tensor& before, const Tensor& after, const Tensor& low, const Tensor& high);
+
 }  // namespace kelvin

@@ -21,6 +21,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "Tensor temperature_exponent, Tensor temperature_last, Tensor top_n_sigma, Tensor early_min_p, Tensor top_k, "
       "Tensor early_typical_p, Tensor top_p, Tensor min_p, Tensor typical_p, Tensor epsilon_cutoff, Tensor eta_cutoff, "
       "Tensor xtc_probability, Tensor xtc_threshold) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "measure(Tensor logits, Tensor processed, Tensor temperature, Tensor token_ids, Tensor before, Tensor after, "
+      "Tensor low, Tensor high) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
@@ -33,4 +36,5 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("scatter", TORCH_BOX(&kelvin::scatter));
   m.impl("scatter_min", TORCH_BOX(&kelvin::scatter_min));
   m.impl("draw", TORCH_BOX(&kelvin::draw));
+  m.impl("measure", TORCH_BOX(&kelvin::measure));
 }
