@@ -1,0 +1,59 @@
+"""Lease: tells the jobs of a living server from those that a dead one left behind."""
+
+import fcntl
+import secrets
+from pathlib import Path
+
+
+class Lease:
+    """A lock on a file, which the kernel lets go of when the process ends, however it ends.
+
+    So there are no heartbeats to miss and no clocks to compare, and several servers can share a data directory of one
+    machine, each with jobs of its own. A child that is forked without `exec` would keep its parent's lease alive.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Take a lease.
+
+        Args:
+            folder: of all leases; made if need be. On a local disk: network file systems lock differently.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self._folder = folder
+        self.owner = secrets.token_hex(8)
+        folder.mkdir(parents=True, exist_ok=True)
+        unseen = folder / f"{self.owner}.new"
+        self._file = unseen.open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        unseen.rename(self._path(self.owner))  # a lease that can be seen is locked for as long as its owner lives
+
+    def is_held(self, owner: str) -> bool:
+        """Tell whether the server of a lease lives."""
+        return _is_locked(self._path(owner))
+
+    def sweep(self) -> None:
+        """Remove what dead servers left."""
+        for path in self._folder.glob("*.lock"):
+            if not _is_locked(path):
+                path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """End the lease; the jobs still under it are free to be taken over."""
+        self._path(self.owner).unlink(missing_ok=True)
+        self._file.close()
+
+    def _path(self, owner: str) -> Path:
+        return self._folder / f"{owner}.lock"
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
