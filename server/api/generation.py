@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from samplers.params import SamplingParams
 from server.api.completion import Completion, Delta, Stopping
+from server.engine.request import Prompt
 from server.engine.stream import TokenEvent, TokenStream
 from server.errors import InvalidRequestError, KelvinError
 from server.loaded import LoadedModel
@@ -18,20 +19,22 @@ class Generation:
 
     Attributes:
         model: what generates it.
-        prompts: token ids, at least one prompt.
+        prompts: token ids, at least one prompt; one given as a `Prompt` shares its prefill with whoever gives it too.
         params: sampling parameters, shared by all samples.
         n: samples of each prompt.
         stopping: how the samples end, beside their token ids.
-        timeout_s: seconds after which they end with what they have.
+        timeout_s: seconds after which they end with what they have; None: no limit.
+        first_sample: what the noise calls the first sample of each prompt.
         streams: one a prompt, once `deltas` has begun.
     """
 
     model: LoadedModel
-    prompts: Sequence[Sequence[int]]
+    prompts: Sequence[Sequence[int] | Prompt]
     params: SamplingParams
     n: int
     stopping: Stopping
-    timeout_s: float
+    timeout_s: float | None
+    first_sample: int = 0
     streams: list[TokenStream] = field(default_factory=list)
 
     @property
@@ -73,7 +76,10 @@ class Generation:
                 param="n",
             )
         for prompt in self.prompts:
-            self.streams.append(engine.submit(prompt, self.params, n=self.n, timeout_s=self.timeout_s))
+            stream = engine.submit(
+                prompt, self.params, n=self.n, first_sample=self.first_sample, timeout_s=self.timeout_s
+            )
+            self.streams.append(stream)
 
 
 async def _merge(streams: Sequence[TokenStream]) -> AsyncGenerator[tuple[int, TokenEvent], None]:

@@ -132,7 +132,10 @@ class Batch:
             assert source is not None
             self.backend.copy(source, slot, request.prompt.num_prefill)
             self._scheduler.prefilled(sample, request.prompt.num_prefill)
-        if self.backend.admit(slot, request.prompt.token_ids, request.params, sample.index) == "noise":
+        if (
+            self.backend.admit(slot, request.prompt.token_ids, request.params, request.first_sample + sample.index)
+            == "noise"
+        ):
             request.stream.reproducible = "noise"
         sample.decoding = True
         if request.started_s is None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from samplers.params import SamplingParams
 from server.backends.base import Backend
@@ -78,7 +79,13 @@ class Engine:
             self._thread.join(timeout_s)
 
     def submit(
-        self, prompt: Sequence[int] | Prompt, params: SamplingParams, *, n: int = 1, timeout_s: float | None = None
+        self,
+        prompt: Sequence[int] | Prompt,
+        params: SamplingParams,
+        *,
+        n: int = 1,
+        first_sample: int = 0,
+        timeout_s: float | None = None,
     ) -> TokenStream:
         """Queue a prompt and return the stream of its samples' tokens; call it on a running event loop.
 
@@ -87,6 +94,7 @@ class Engine:
                 share its prefill.
             params: sampling parameters, shared by the samples.
             n: number of samples, at least 1.
+            first_sample: what the noise calls the first of them: a request may draw a part of another's samples.
             timeout_s: seconds after which the samples end with what they have; None: no limit.
 
         Raises:
@@ -95,7 +103,7 @@ class Engine:
             OverloadedError: more than `queue_limit` samples would wait.
             UnavailableError: the engine has stopped.
         """
-        return self._enqueue(prompt, params, n, timeout_s, probe=False)
+        return self._enqueue(prompt, params, n, timeout_s, first_sample=first_sample)
 
     async def logits(self, prompt_ids: Sequence[int]) -> Sequence[float]:
         """Return the raw logits of the token that follows a prompt; takes its turn for a slot.
@@ -115,7 +123,12 @@ class Engine:
         return event.logits
 
     def _enqueue(
-        self, prompt: Sequence[int] | Prompt, params: SamplingParams, n: int, timeout_s: float | None, *, probe: bool
+        self,
+        prompt: Sequence[int] | Prompt,
+        params: SamplingParams,
+        n: int,
+        timeout_s: float | None,
+        **options: Any,
     ) -> TokenStream:
         prompt = prompt if isinstance(prompt, Prompt) else Prompt(tuple(prompt))
         self._check(prompt.token_ids, params)
@@ -128,7 +141,7 @@ class Engine:
             stream=stream,
             submitted_s=now,
             deadline_s=None if timeout_s is None else now + timeout_s,
-            probe=probe,
+            **options,
         )
         request.samples = [Sample(request, index) for index in range(n)]
 

@@ -26,6 +26,9 @@ class Prompt:
 
     token_ids: tuple[int, ...]
 
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
     @property
     def num_prefill(self) -> int:
         """Count the tokens to prefill: all but the last, which the first decode step feeds."""
@@ -43,6 +46,7 @@ class Request:
         stream: receives the events.
         submitted_s: clock reading at submission.
         deadline_s: clock reading at which the samples end with what they have; None: never.
+        first_sample: what the noise calls the first sample; the others follow.
         probe: whether the raw next-token logits are wanted, and no token.
         admitted_s: clock reading when the first sample got a slot.
         started_s: clock reading when the first sample began to decode.
@@ -55,6 +59,7 @@ class Request:
     stream: TokenStream
     submitted_s: float
     deadline_s: float | None
+    first_sample: int = 0
     probe: bool = False
     admitted_s: float | None = None
     started_s: float | None = None
@@ -67,7 +72,7 @@ class Sample:
 
     Attributes:
         request: whose sample this is.
-        index: 0 to n - 1; part of the noise's name.
+        index: 0 to n - 1; with the request's `first_sample` part of the noise's name.
         slot: row of the backend's state; None while waiting and once finished.
         num_prefilled: prompt tokens whose keys and values are in the slot.
         decoding: whether the backend has admitted the slot.

@@ -101,6 +101,15 @@ def test_a_failing_request_takes_none_with_it_that_shares_its_prompt():
     assert fine == [(expected(prompt.token_ids, params_of(1, seed=2), sample), "length") for sample in range(2)]
 
 
+def test_a_part_of_the_samples_is_drawn_with_their_own_noise():
+    async def scenario(engine):
+        return await collect(engine.submit([65, 66], params_of(seed=1), n=2, first_sample=3))
+
+    with running(FakeBackend()) as engine:
+        drawn = asyncio.run(scenario(engine))
+    assert drawn == [(expected([65, 66], params_of(seed=1), sample), "length") for sample in (3, 4)]
+
+
 def test_measures_come_with_the_tokens_of_those_who_ask():
     async def scenario(engine):
         streams = [engine.submit([65], params_of(2, measures=measures)) for measures in (True, False)]
