@@ -20,6 +20,7 @@ class ByteTokenizer:
     """A token a byte, and two special tokens."""
 
     vocab_size = VOCAB_SIZE
+    fingerprint = "bytes"
 
     def encode(self, text: str, special_tokens: bool = False) -> list[int]:
         if special_tokens and text:

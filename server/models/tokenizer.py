@@ -1,5 +1,6 @@
 """Tokenizer: text to token ids and back, with special tokens only where the server itself wrote the text."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,14 @@ class Tokenizer:
 
     It holds two copies of the same tokenizer, because what a special token's name in a text means is a setting of the
     whole object: to switch it between calls would let one thread change what another is doing.
+
+    Attributes:
+        fingerprint: the same for tokenizers that are the same.
     """
 
     def __init__(self, serialised: str) -> None:
         """Build from the contents of a `tokenizer.json`; see `from_folder`."""
+        self.fingerprint = hashlib.sha256(serialised.encode()).hexdigest()
         self._template = _load(serialised)
         self._text = _load(serialised)
         self._text.encode_special_tokens = True
