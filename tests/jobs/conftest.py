@@ -1,0 +1,42 @@
+"""A store in a folder of its own, and runners that are stopped when a test ends."""
+
+import pytest
+
+from server.jobs.job import Kind
+from server.jobs.runner import JobRunner
+from server.jobs.store import JobStore
+
+
+@pytest.fixture
+def open_store(tmp_path):
+    """Open the store of the test's folder; each call is another process, as far as the store can tell."""
+    stores = []
+
+    def open_store():
+        stores.append(JobStore.open(tmp_path))
+        return stores[-1]
+
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store):
+    return open_store()
+
+
+@pytest.fixture
+def run(store):
+    """Start a runner of comparisons with a handler."""
+    runners = []
+
+    def run(handler, of=store):
+        runner = JobRunner(of, Kind.COMPARISON, handler)
+        runner.start()
+        runners.append(runner)
+        return runner
+
+    yield run
+    for runner in runners:
+        assert runner.stop(timeout_s=10.0), "a handler did not stop"
