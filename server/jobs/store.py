@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from server.jobs.claim import Claim
 from server.jobs.database import Database, translated
 from server.jobs.errors import JobStateError
 from server.jobs.job import Job, Kind, new_id
-from server.jobs.lease import Lease
+from server.jobs.lease import Lease, alone_in
 from server.jobs.orders import Order, cancel, pause, reject, release, resume
 from server.jobs.queue import adopt_jobs, claim_next
 from server.jobs.reader import JobReader
@@ -53,11 +54,14 @@ class JobStore(JobReader):
         Raises:
             StorageError: it cannot be opened, is damaged, or a newer Kelvin made it.
         """
-        with translated(data_dir):
+        with translated(data_dir), ExitStack() as undo:
             data_dir.mkdir(parents=True, exist_ok=True)
-        database = Database(data_dir / FILE_NAME)
-        with translated(data_dir):
-            return cls(database, Lease(data_dir / "leases"), data_dir / "jobs")
+            lease = Lease(data_dir / "leases")
+            undo.callback(lease.release)
+            with alone_in(data_dir):  # SQLite itself lets only one make the file, and fails for the others
+                database = Database(data_dir / FILE_NAME)
+            undo.pop_all()
+        return cls(database, lease, data_dir / "jobs")
 
     def close(self) -> None:
         """Close the file, and let go of the jobs that have not ended: the next process to run jobs takes them over."""

@@ -1,13 +1,9 @@
 """Files that are full, locked, damaged or not ours: an error that names file and remedy, nothing half done."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event
@@ -21,8 +17,6 @@ from server.jobs.schema import SCHEMA_VERSION
 from server.jobs.status import Status
 from server.jobs.store import FILE_NAME, JobStore
 from tests.fakes import wait_until
-
-ROOT = Path(__file__).parents[2]
 
 
 def refused(data_dir, match):
@@ -181,10 +175,24 @@ def test_a_name_with_signs_that_mean_something_in_a_url(tmp_path):
     assert (folder / FILE_NAME).stat().st_size > 0
 
 
-def test_processes_that_make_the_file_at_the_same_time(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from server.jobs.store import JobStore; JobStore.open(Path(sys.argv[1]))"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "new")]
-    processes = [subprocess.Popen(command, cwd=ROOT, env=dict(os.environ)) for _ in range(4)]
-    assert [process.wait() for process in processes] == [0] * 4
+def test_the_file_is_made_once_however_many_want_to(tmp_path):
+    def make(folder):
+        ready.wait()
+        stores.append(JobStore.open(folder))
+
+    for number in range(15):
+        stores, ready = [], threading.Barrier(6)
+        threads = [threading.Thread(target=make, args=(tmp_path / str(number),)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(stores) == 6
+        for store in stores:
+            store.close()
+
+
+def test_a_store_that_does_not_open_leaves_no_lease(tmp_path):
+    (tmp_path / FILE_NAME).write_bytes(b"no database at all" * 100)
+    refused(tmp_path, "damaged")
+    assert list((tmp_path / "leases").iterdir()) == []
