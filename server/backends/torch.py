@@ -20,6 +20,7 @@ from server.models.weights import DecoderWeights
 Tensor = torch.Tensor
 
 SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs
+_TILE = 16  # positions of the cache that the kernels keep together
 PREFILL_CHUNK = 256  # tokens of one prefill call: enough to keep the matrix products busy, short enough to wait for
 
 
@@ -80,7 +81,7 @@ class TorchBackend:
             max_length=self.max_length,
         )
         num_rows = num_slots + SCRATCH_SLOTS
-        shape = (num_rows, spec.num_kv_heads, self.max_length, spec.head_dim)
+        shape = (num_rows, spec.num_kv_heads, _whole_tiles(self.max_length), spec.head_dim)
         self._keys = [torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(spec.num_layers)]
         self._values = [torch.zeros_like(keys) for keys in self._keys]
         self._sampler = Sampler(
@@ -111,7 +112,7 @@ class TorchBackend:
         """Copy the first `length` positions of one slot's keys and values to another slot."""
         with torch.no_grad():
             for cache in (*self._keys, *self._values):
-                cache[target, :, :length] = cache[source, :, :length]
+                cache[target, :, : _whole_tiles(length)] = cache[source, :, : _whole_tiles(length)]
 
     def admit(
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
@@ -210,6 +211,11 @@ def forward(
         Raw logits, float32 [rows, vocab].
     """
     return decoder.logits(decoder(token_ids, slots, positions, keys, values))
+
+
+def _whole_tiles(positions: int) -> int:
+    """Return the positions of the tiles that these positions lie in: the kernels' cache is divided so."""
+    return -(-positions // _TILE) * _TILE
 
 
 def _pick_device(device: str) -> torch.device:

@@ -6,9 +6,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "arithmetic.h"
 #include "kernels.h"
 #include "pool.h"
-#include "vector.h"
 
 namespace kelvin {
 namespace {
@@ -28,83 +28,91 @@ struct Partial {
   float peak, total;
 };
 
-// Add each vector's lanes pairwise at a distance of kWidth; where a lane's index has that bit, the result is b's.
-template <int32_t kWidth>
-Floats fold(Floats a, Floats b) {
-  constexpr Ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const Ints source = ((lane & kWidth) / kWidth) * static_cast<int32_t>(kLanes);
-  return __builtin_shuffle(a, b, lane + source) + __builtin_shuffle(a, b, (lane ^ kWidth) + source);
-}
+// The positions of a block that are seen, counted from its start.
+struct Seen {
+  int64_t first, end;
+};
 
-// Lane i of the result is the sum over vector i, always added in the same tree.
-Floats sum_each(Floats (&v)[kLanes]) {
-  for (int64_t i = 0; i < 8; ++i) v[i] = fold<1>(v[2 * i], v[2 * i + 1]);
-  for (int64_t i = 0; i < 4; ++i) v[i] = fold<2>(v[2 * i], v[2 * i + 1]);
-  for (int64_t i = 0; i < 2; ++i) v[i] = fold<4>(v[2 * i], v[2 * i + 1]);
-  return fold<8>(v[0], v[1]);
-}
-
-// The scores of kQueries queries against up to kBlock keys, and their peaks. kWidth: head_dim / kLanes.
-template <int64_t kWidth, int64_t kQueries, typename T>
-void score(const Shape& s, const float* query, const T* keys, int64_t count, float (*scores)[kBlock], float* peaks) {
-  Floats highest[kQueries];
-  for (Floats& peak : highest) peak = Floats{} - kInf;
-  for (int64_t j = 0; j < count; j += kLanes) {
-    Floats products[kQueries][kLanes] = {};
-    for (int64_t i = 0; i < std::min(kLanes, count - j); ++i)
-      for (int64_t d = 0; d < kWidth; ++d) {
-        const Floats key = load(keys + ((j + i) * kWidth + d) * kLanes);
-        for (int64_t g = 0; g < kQueries; ++g) products[g][i] += load(query + (g * kWidth + d) * kLanes) * key;
-      }
-    for (int64_t g = 0; g < kQueries; ++g) {
-      Floats sums = sum_each(products[g]);
-      if (s.softcap > 0)
-        for (int64_t i = 0; i < kLanes; ++i) sums[i] = std::tanh(sums[i] / s.softcap) * s.softcap;
-      for (int64_t i = count - j; i < kLanes; ++i) sums[i] = -kInf;
-      store(scores[g] + j, sums);
-      highest[g] = (sums > highest[g] || sums != sums) ? sums : highest[g];
-    }
-  }
-  for (int64_t g = 0; g < kQueries; ++g) {
-    peaks[g] = highest[g][0];
-    for (int64_t i = 1; i < kLanes; ++i)
-      peaks[g] = (highest[g][i] > peaks[g] || highest[g][i] != highest[g][i]) ? highest[g][i] : peaks[g];
-  }
-}
-
-template <int64_t kWidth, int64_t kQueries, typename T>
-void attend_block(const Shape& s, const float* query, const T* keys, const T* values, int64_t count,
-                  Partial* partials) {
-  alignas(64) float scores[kQueries][kBlock];
-  float peaks[kQueries];
-  score<kWidth, kQueries>(s, query, keys, count, scores, peaks);
-  for (int64_t g = 0; g < kQueries; ++g) {
-    Floats totals{};
-    for (int64_t j = 0; j < count; j += kLanes) {
-      const Floats e = exp_negative(load(scores[g] + j) - peaks[g]);
-      store(scores[g] + j, e);
-      totals += e;
-    }
-    partials[g].peak = peaks[g];
-    partials[g].total = sum(totals);
-  }
-  Floats acc[kQueries][kWidth] = {};
-  for (int64_t j = 0; j < count; ++j)
-    for (int64_t d = 0; d < kWidth; ++d) {
-      const Floats value = load(values + (j * kWidth + d) * kLanes);
-      for (int64_t g = 0; g < kQueries; ++g) acc[g][d] += scores[g][j] * value;
+// Scores of kQueries queries against kTiles tiles of keys. What lies `ahead` is asked for line by line, for the next head.
+template <int64_t kQueries, int64_t kTiles, typename T>
+void score(const Shape& s, const T* query, const T* keys, int64_t ahead, float (*scores)[kBlock]) {
+  Floats sums[kQueries][kTiles] = {};
+  for (int64_t d = 0; d < s.head_dim; d += Arithmetic<T>::kStep)
+    for (int64_t t = 0; t < kTiles; ++t) {
+      const T* tile = keys + (t * s.head_dim + d) * kLanes;
+      __builtin_prefetch(tile + ahead, 0, 2);
+      for (int64_t g = 0; g < kQueries; ++g)
+        sums[g][t] = Arithmetic<T>::multiply_add(sums[g][t], query + g * s.head_dim + d, tile);
     }
   for (int64_t g = 0; g < kQueries; ++g)
-    for (int64_t d = 0; d < kWidth; ++d) store(partials[g].out + d * kLanes, acc[g][d]);
+    for (int64_t t = 0; t < kTiles; ++t) {
+      Floats scaled = sums[g][t] * s.scale;
+      if (s.softcap > 0)
+        for (int64_t i = 0; i < kLanes; ++i) scaled[i] = std::tanh(scaled[i] / s.softcap) * s.softcap;
+      store(scores[g] + t * kLanes, scaled);
+    }
+}
+
+// Hide what is not seen, and return the greatest score; NaN where there is one.
+float hide(float* scores, Seen seen) {
+  Floats highest = Floats{} - kInf;
+  for (int64_t j = 0; j < seen.end; j += kLanes) {
+    const Ints place = kLane + static_cast<int32_t>(j);
+    const Ints within = (place >= static_cast<int32_t>(seen.first)) & (place < static_cast<int32_t>(seen.end));
+    const Floats visible = within ? load(scores + j) : Floats{} - kInf;
+    store(scores + j, visible);
+    highest = (visible > highest || visible != visible) ? visible : highest;
+  }
+  float peak = highest[0];
+  for (int64_t i = 1; i < kLanes; ++i) peak = (highest[i] > peak || highest[i] != highest[i]) ? highest[i] : peak;
+  return peak;
+}
+
+// Turn scores into weights of the cache's type, and return the sum of these.
+template <typename T>
+float weigh(const float* scores, float peak, int64_t end, T* weights) {
+  Floats total{};
+  for (int64_t j = 0; j < end; j += kLanes) {
+    store(weights + j, exp_negative(load(scores + j) - peak));
+    total += load(weights + j);
+  }
+  return sum(total);
+}
+
+template <int64_t kWidth, int64_t kQueries, typename T>
+void attend_block(const Shape& s, const T* query, const T* keys, const T* values, int64_t ahead, Seen seen,
+                  Partial* partials) {
+  constexpr int64_t kTiles = 4, kStep = Arithmetic<T>::kStep;  // tiles at once: enough sums to hide their latency
+  alignas(64) float scores[kQueries][kBlock];
+  alignas(64) T weights[kQueries][kBlock];
+  int64_t j = 0;
+  for (; j + (kTiles - 1) * kLanes < seen.end; j += kTiles * kLanes)
+    score<kQueries, kTiles>(s, query, keys + j * s.head_dim, ahead, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
+  for (; j < seen.end; j += kLanes)
+    score<kQueries, 1>(s, query, keys + j * s.head_dim, ahead, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
+  for (int64_t g = 0; g < kQueries; ++g) {
+    partials[g].peak = hide(scores[g], seen);
+    partials[g].total = weigh(scores[g], partials[g].peak, seen.end, weights[g]);
+  }
+  Floats sums[kQueries][kWidth] = {};
+  for (j = 0; j < seen.end; j += kStep)
+    for (int64_t d = 0; d < kWidth; ++d) {
+      const T* line = values + j * s.head_dim + d * kLanes * kStep;
+      __builtin_prefetch(line + ahead, 0, 2);
+      for (int64_t g = 0; g < kQueries; ++g)
+        sums[g][d] = Arithmetic<T>::multiply_add(sums[g][d], weights[g] + j, line);
+    }
+  for (int64_t g = 0; g < kQueries; ++g)
+    for (int64_t d = 0; d < kWidth; ++d) store(partials[g].out + d * kLanes, sums[g][d]);
 }
 
 // The query heads of one KV head, as many at once as accumulators fit the registers: each key is loaded once for all.
 template <int64_t kWidth, int64_t kQueries = std::max<int64_t>(1, std::min<int64_t>(4, 16 / kWidth)), typename T>
-void attend_group(const Shape& s, const float* query, const T* keys, const T* values, int64_t count, int64_t group,
-                  Partial* partials) {
+void attend_group(const Shape& s, const T* query, const T* keys, const T* values, int64_t ahead, Seen seen,
+                  int64_t group, Partial* partials) {
   for (; group >= kQueries; group -= kQueries, query += kQueries * s.head_dim, partials += kQueries)
-    attend_block<kWidth, kQueries>(s, query, keys, values, count, partials);
-  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, keys, values, count, group, partials);
+    attend_block<kWidth, kQueries>(s, query, keys, values, ahead, seen, partials);
+  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, keys, values, ahead, seen, group, partials);
 }
 
 void merge(const Shape& s, Partial& into, const Partial& next) {
@@ -133,37 +141,69 @@ struct Rotation {
   int64_t half;
 };
 
+// Turn a head to its position; `turned` is room to work in.
 template <typename T>
-void read_head(const Shape& s, const Rotation& rotation, const T* source, int64_t position, float* out) {
-  for (int64_t d = 0; d < s.head_dim; d += kLanes) store(out + d, load(source + d));
+void read_head(const Shape& s, const Rotation& rotation, const T* source, int64_t position, float* turned, T* out) {
+  for (int64_t d = 0; d < s.head_dim; d += kLanes) store(turned + d, load(source + d));
   const float *cos = rotation.cos + position * rotation.half, *sin = rotation.sin + position * rotation.half;
-  for (int64_t i = 0; i < rotation.half; ++i) {
-    const float x = out[i], y = out[i + rotation.half];
-    out[i] = x * cos[i] - y * sin[i];
-    out[i + rotation.half] = y * cos[i] + x * sin[i];
+  float *first = turned, *second = turned + rotation.half;
+  int64_t i = 0;
+  for (; i + kLanes <= rotation.half; i += kLanes) {
+    const Floats x = load(first + i), y = load(second + i), c = load(cos + i), n = load(sin + i);
+    store(first + i, x * c - y * n);
+    store(second + i, y * c + x * n);
   }
+  for (; i < rotation.half; ++i) {
+    const float x = first[i], y = second[i];
+    first[i] = x * cos[i] - y * sin[i];
+    second[i] = y * cos[i] + x * sin[i];
+  }
+  for (int64_t d = 0; d < s.head_dim; d += kLanes) store(out + d, load(turned + d));
+}
+
+// The cache of a slot's head. Keys lie in tiles of 16 positions, so that one vector holds the same elements of 16 keys;
+// values lie position by position. What is multiplied together lies together: kStep elements of a key, or the same
+// element of kStep values.
+template <typename T>
+void write_key(const T* head, int64_t position, int64_t head_dim, T* cache) {
+  constexpr int64_t kStep = Arithmetic<T>::kStep;
+  T* column = cache + position / kLanes * kLanes * head_dim + position % kLanes * kStep;
+  for (int64_t d = 0; d < head_dim; d += kStep) std::memcpy(column + d * kLanes, head + d, kStep * sizeof(T));
 }
 
 template <typename T>
-void write_cache(const Shape& s, const Rotation& rotation, const View<T>& fresh, T* cache, const int64_t* slots,
-                 const int64_t* positions) {
+void write_value(const T* head, int64_t position, int64_t head_dim, T* cache) {
+  constexpr int64_t kStep = Arithmetic<T>::kStep;
+  T* column = cache + position / kStep * kStep * head_dim + position % kStep;
+  for (int64_t d = 0; d < head_dim; ++d) column[d * kStep] = head[d];
+}
+
+template <typename T>
+void write_cache(const Shape& s, const Rotation& rotation, const View<T>& key, const View<T>& value, T* keys, T* values,
+                 const int64_t* slots, const int64_t* positions) {
   parallel_for(s.tokens, 16, [&](int64_t begin, int64_t end) {
-    std::vector<float> head(s.head_dim);
+    std::vector<float> turned(s.head_dim);
+    std::vector<T> head(s.head_dim);
     for (int64_t n = begin; n < end; ++n)
       for (int64_t h = 0; h < s.kv_heads; ++h) {
-        T* target = cache + ((slots[n] * s.kv_heads + h) * s.max_length + positions[n]) * s.head_dim;
-        read_head(s, rotation, fresh.at(n, h), positions[n], head.data());
-        for (int64_t d = 0; d < s.head_dim; d += kLanes) store(target + d, load(head.data() + d));
+        const int64_t offset = (slots[n] * s.kv_heads + h) * s.max_length * s.head_dim;
+        read_head(s, rotation, key.at(n, h), positions[n], turned.data(), head.data());
+        write_key(head.data(), positions[n], s.head_dim, keys + offset);
+        write_value(value.at(n, h), positions[n], s.head_dim, values + offset);
       }
   });
 }
 
 template <int64_t kWidth, typename T>
-void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, const T* keys, const T* values, const int64_t* slots,
-                const int64_t* positions, T* out) {
+void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, const T* keys, const T* values,
+                const int64_t* slots, const int64_t* positions, T* out) {
   const int64_t row = s.group * s.head_dim;
+  const auto place_of = [&](int64_t task) {
+    return (slots[task / s.kv_heads] * s.kv_heads + task % s.kv_heads) * s.max_length * s.head_dim;
+  };
   parallel_for(s.tokens * s.kv_heads, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> q(row), merged(row), block(row);
+    std::vector<float> turned(s.head_dim), merged(row), block(row);
+    std::vector<T> q(row);
     std::vector<Partial> into(s.group), next(s.group);
     for (int64_t g = 0; g < s.group; ++g) {
       into[g].out = merged.data() + g * s.head_dim;
@@ -171,17 +211,18 @@ void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, 
     }
     for (int64_t task = begin; task < end; ++task) {
       const int64_t n = task / s.kv_heads, h = task % s.kv_heads;
-      const int64_t offset = (slots[n] * s.kv_heads + h) * s.max_length * s.head_dim;
-      const int64_t last = positions[n] + 1;
+      const int64_t offset = place_of(task), last = positions[n] + 1;
       const int64_t first = s.window > 0 ? std::max<int64_t>(0, last - s.window) : 0;
+      const int64_t ahead = task + 1 < end ? place_of(task + 1) - offset : 0;
       for (int64_t g = 0; g < s.group; ++g)
-        read_head(s, rotation, query.at(n, h * s.group + g), positions[n], q.data() + g * s.head_dim);
-      for (float& element : q) element *= s.scale;
-      for (int64_t at = first; at < last; at += kBlock) {
-        auto& target = at == first ? into : next;
-        const int64_t start = offset + at * s.head_dim, count = std::min(kBlock, last - at);
-        attend_group<kWidth>(s, q.data(), keys + start, values + start, count, s.group, target.data());
-        if (at != first)
+        read_head(s, rotation, query.at(n, h * s.group + g), positions[n], turned.data(), q.data() + g * s.head_dim);
+      const int64_t start = first / kLanes * kLanes;  // the first tile that is seen
+      for (int64_t at = start; at < last; at += kBlock) {
+        auto& target = at == start ? into : next;
+        const Seen seen{std::max<int64_t>(0, first - at), std::min(kBlock, last - at)};
+        const int64_t block_at = offset + at * s.head_dim;
+        attend_group<kWidth>(s, q.data(), keys + block_at, values + block_at, ahead, seen, s.group, target.data());
+        if (at != start)
           for (int64_t g = 0; g < s.group; ++g) merge(s, into[g], next[g]);
       }
       T* target = out + (n * s.heads + h * s.group) * s.head_dim;
@@ -215,13 +256,14 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
               const Tensor& positions, double scale, int64_t window, double softcap) {
   Shape s{query.size(0), query.size(1), key.size(1), query.size(1) / key.size(1), query.size(2), keys.size(2),
           static_cast<float>(scale), window, static_cast<float>(softcap)};
+  if (s.max_length % kLanes != 0) throw std::invalid_argument("max_length must be a multiple of 16");
   const Rotation rotation = cos ? Rotation{data<float>(*cos), data<float>(*sin), cos->size(1)} : Rotation{};
   Tensor out = torch::stable::new_empty(query, query.sizes());
   for_type_of(query, [&](auto type) {
     using T = decltype(type);
     const auto *slot = data<int64_t>(slots), *position = data<int64_t>(positions);
-    write_cache(s, rotation, View<T>(key), mutable_data<T>(keys), slot, position);
-    write_cache(s, Rotation{}, View<T>(value), mutable_data<T>(values), slot, position);
+    write_cache(s, rotation, View<T>(key), View<T>(value), mutable_data<T>(keys), mutable_data<T>(values), slot,
+                position);
     for_width(s.head_dim / kLanes, [&](auto width) {
       attend_all<width.value>(s, rotation, View<T>(query), data<T>(keys), data<T>(values), slot, position,
                               mutable_data<T>(out));

@@ -26,8 +26,9 @@ Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tens
 
 // Store each token's key and value at its slot and position, then attend from it to all positions up to its own.
 // query [tokens, heads, head_dim]; key, value [tokens, kv_heads, head_dim]; cos, sin float32 [max_length, half], the
-// rotary angles of query and key, or none; keys, values [slots, kv_heads, max_length, head_dim]; slots, positions int64
-// [tokens]; window 0: all positions; softcap 0: none. Returns the shape of query.
+// rotary angles of query and key, or none; keys, values [slots, kv_heads, max_length, head_dim], max_length a multiple of
+// 16, laid out by tiles of 16 positions as this kernel alone reads them; slots, positions int64 [tokens]; window 0: all
+// positions; softcap 0: none. Returns the shape of query.
 Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& cos,
               const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
               const Tensor& positions, double scale, int64_t window, double softcap);

@@ -2,13 +2,9 @@
 
 #include <algorithm>
 
+#include "arithmetic.h"
 #include "kernels.h"
 #include "pool.h"
-#include "vector.h"
-
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
 
 namespace kelvin {
 namespace {
@@ -17,44 +13,6 @@ constexpr int64_t kTile = 2 * kLanes;  // outputs that one pass over the inputs 
 constexpr int64_t kRows = 12;          // rows at once: 24 accumulators fit the 32 vector registers
 constexpr int64_t kLine = 64;          // bytes of a cache line
 constexpr int64_t kSweep = 96;         // rows that share one sweep over the weights
-
-// How a type multiplies: `kStep` inputs at a time, the packed weights of 16 outputs side by side.
-template <typename T>
-struct Arithmetic;
-
-template <>
-struct Arithmetic<float> {
-  static constexpr int64_t kStep = 1;
-  static Floats multiply_add(Floats acc, const float* x, const float* w) { return acc + *x * load(w); }
-};
-
-template <>
-struct Arithmetic<BFloat16> {
-  static constexpr int64_t kStep = 2;
-  static Floats multiply_add(Floats acc, const BFloat16* x, const BFloat16* w) {
-    uint32_t pair;
-    std::memcpy(&pair, x, sizeof pair);
-#if defined(__AVX512BF16__)
-    return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_loadu_si512(w), (__m512bh)_mm512_set1_epi32(pair));
-#else
-    const Words both = *reinterpret_cast<const Words*>(w);
-    const Floats low = (Floats)(both << 16), high = (Floats)(both & 0xFFFF0000);
-    float x0, x1;
-    const uint32_t first = pair << 16, second = pair & 0xFFFF0000;
-    std::memcpy(&x0, &first, sizeof x0);
-    std::memcpy(&x1, &second, sizeof x1);
-    return acc + x0 * low + x1 * high;
-#endif
-  }
-};
-
-inline float value_of(float x) { return x; }
-inline float value_of(BFloat16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 // What happens to a finished tile: bias and residual are added in float32, then one rounding.
 template <typename T, typename Out>

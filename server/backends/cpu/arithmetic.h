@@ -1,0 +1,50 @@
+// How float32 and bfloat16 multiply: always accumulated in float32.
+#pragma once
+
+#include "vector.h"
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
+namespace kelvin {
+
+// How a type multiplies: `kStep` elements of x at a time, those of 16 columns packed side by side.
+template <typename T>
+struct Arithmetic;
+
+template <>
+struct Arithmetic<float> {
+  static constexpr int64_t kStep = 1;
+  static Floats multiply_add(Floats acc, const float* x, const float* w) { return acc + *x * load(w); }
+};
+
+template <>
+struct Arithmetic<BFloat16> {
+  static constexpr int64_t kStep = 2;
+  static Floats multiply_add(Floats acc, const BFloat16* x, const BFloat16* w) {
+    uint32_t pair;
+    std::memcpy(&pair, x, sizeof pair);
+#if defined(__AVX512BF16__)
+    return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_loadu_si512(w), (__m512bh)_mm512_set1_epi32(pair));
+#else
+    const Words both = *reinterpret_cast<const Words*>(w);
+    const Floats low = (Floats)(both << 16), high = (Floats)(both & 0xFFFF0000);
+    float x0, x1;
+    const uint32_t first = pair << 16, second = pair & 0xFFFF0000;
+    std::memcpy(&x0, &first, sizeof x0);
+    std::memcpy(&x1, &second, sizeof x1);
+    return acc + x0 * low + x1 * high;
+#endif
+  }
+};
+
+inline float value_of(float x) { return x; }
+inline float value_of(BFloat16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+}  // namespace kelvin
