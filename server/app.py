@@ -12,13 +12,18 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from server.api import distribution, docs_page, generate, health, tokens
+from server.api import compare, distribution, docs_page, generate, health, tokens
 from server.api.documented import restore_nulls
 from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
 from server.api.served import Phase
+from server.comparison.job import ComparisonJob
 from server.engine.engine import Engine
 from server.errors import KelvinError, ModelError
+from server.jobs.errors import StorageError
+from server.jobs.job import Kind
+from server.jobs.service import JobService
+from server.jobs.store import JobStore
 from server.loaded import LoadedModel
 from server.models.load import load_spec
 from server.models.progress import Progress
@@ -59,7 +64,7 @@ def load_models(settings: Settings) -> dict[str, LoadedModel]:
             share = threads[ref.framework or settings.framework]
             loaded[ref.name] = load_engine(settings.model_copy(update={"threads": share}), ref)
     except Exception:
-        _close(loaded)
+        _close(loaded, None)
         raise
     return loaded
 
@@ -144,9 +149,10 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
     )
     app.state.settings = settings
     app.state.models = {}
+    app.state.jobs = None
     app.state.phase = Phase.LOADING
     install_failures(app)
-    routers = [room.router for room in (generate, distribution, tokens, health, docs_page)]
+    routers = [room.router for room in (generate, compare, distribution, tokens, health, docs_page)]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
@@ -164,34 +170,47 @@ def _lifespan(load: Load, on_failure: OnFailure | None) -> Callable[[FastAPI], A
         threading.Thread(target=_load, args=(app, load, on_failure, loop), name="load", daemon=True).start()
         yield
         app.state.phase = Phase.DRAINING
-        await asyncio.to_thread(_close, app.state.models)
+        await asyncio.to_thread(_close, app.state.models, app.state.jobs)
 
     return lifespan
 
 
 def _load(app: FastAPI, load: Load, on_failure: OnFailure | None, loop: asyncio.AbstractEventLoop) -> None:
     models: dict[str, LoadedModel] = {}
+    jobs: JobService | StorageError | None = None
     try:
         models = load(app.state.settings)
+        jobs = _open_jobs(app.state.settings, models)
     except Exception as error:
         report = partial(_fail, app, error, on_failure)
     else:
-        report = partial(_serve, app, models)
+        report = partial(_serve, app, models, jobs)
     try:
         loop.call_soon_threadsafe(report)
     except RuntimeError:  # the loop has closed: the server was stopped meanwhile
-        _close(models)
+        _close(models, jobs)
 
 
-def _serve(app: FastAPI, models: dict[str, LoadedModel]) -> None:
+def _open_jobs(settings: Settings, models: dict[str, LoadedModel]) -> JobService | StorageError:
+    """Open the job store and run its jobs; a store that cannot be used fails the routes that need it, and no other."""
+    try:
+        return JobService(JobStore.open(settings.data_dir), {Kind.COMPARISON: ComparisonJob(lambda: models)})
+    except StorageError as error:
+        log.error("there will be no jobs: %s", error.message)
+        return error
+
+
+def _serve(app: FastAPI, models: dict[str, LoadedModel], jobs: JobService | StorageError) -> None:
     if app.state.phase is Phase.DRAINING:
-        _close(models)
+        _close(models, jobs)
         return
-    app.state.models, app.state.phase = models, Phase.READY
+    app.state.models, app.state.jobs, app.state.phase = models, jobs, Phase.READY
     log.info("ready: %s", ", ".join(models))
 
 
-def _close(models: dict[str, LoadedModel]) -> None:
+def _close(models: dict[str, LoadedModel], jobs: JobService | StorageError | None) -> None:
+    if isinstance(jobs, JobService):
+        jobs.close()
     for model in models.values():
         model.close()
 

@@ -37,7 +37,7 @@ def read_request(**values: Any) -> GenerateRequest:
     try:
         return GenerateRequest(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        raise describe_invalid_field(error.errors(), known=GenerateRequest.model_fields) from None
+        raise describe_invalid_field(error.errors(), GenerateRequest) from None
 
 
 def settle_sampling(request: GenerateRequest, settings: Settings) -> Sampling:

@@ -93,7 +93,9 @@ class BodyLimit:
 def _adding(send: Send, headers: dict[str, str]) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(headers)
+            given = MutableHeaders(scope=message)
+            for name, value in headers.items():
+                given.setdefault(name, value)  # a page may have a policy of its own
         await send(message)
 
     return send_with_headers

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write."
     )
+    max_comparison_tokens: int = Field(
+        2_000_000, ge=1, description="Tokens that one comparison may draw: arms x prompts x samples x max_tokens."
+    )
     max_body_bytes: int = Field(2 * MEBIBYTE, ge=1024, description="Largest request body; a larger one gets a 413.")
     max_timeout_s: float = Field(600.0, gt=0.0, description="Longest timeout_s that a request may ask for, in seconds.")
 

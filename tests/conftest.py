@@ -29,8 +29,8 @@ def restored_logging():
 
 
 @pytest.fixture
-def settings():
-    return Settings(models=["fake"], max_body_bytes=60_000, max_timeout_s=30.0)
+def settings(tmp_path):
+    return Settings(models=["fake"], max_body_bytes=60_000, max_timeout_s=30.0, data_dir=tmp_path / "data")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ async def read_body(request: Request, schema: type[_Schema]) -> _Schema:
         return schema.model_validate(value)
     except ValidationError as error:
         failures = error.errors(include_url=False, include_context=False, include_input=False)
-        raise describe_invalid_field(failures, known=schema.model_fields) from None
+        raise describe_invalid_field(failures, schema) from None
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

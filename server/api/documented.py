@@ -18,8 +18,14 @@ _FAILURES: dict[int, tuple[str, str, str, str | None]] = {
         "invalid_request",
         "top_p",
     ),
+    409: (
+        "The job's status does not allow it.",
+        "the job is running; cancel it, and delete it when it has ended",
+        "conflict",
+        None,
+    ),
     404: (
-        "No model of that name is served.",
+        "There is no such model, or no such job.",
         "no model of this name is served; served: smollm2",
         "not_found",
         "model",
@@ -72,29 +78,63 @@ def failures(*statuses: int) -> Responses:
     return {status: _failure(status, *_FAILURES[status]) for status in statuses}
 
 
-def answer(schema: type[BaseModel], example: dict[str, Any], *, events: str | None = None) -> Responses:
+def answer(
+    schema: type[BaseModel], example: dict[str, Any], *, events: str | None = None, status: int = 200
+) -> Responses:
     """Document the response to a request that went well.
 
     Args:
         schema: of the JSON.
         example: a real one.
         events: a real event stream, where the route has one.
+        status: of the response.
     """
     content: dict[str, Any] = {"application/json": {"example": example}}
     if events is not None:
         content["text/event-stream"] = {"schema": {"type": "string"}, "example": events}
-    return {200: {"model": schema, "description": "It went well.", "content": content}}
+    return {status: {"model": schema, "description": "It went well.", "content": content}}
+
+
+def file_answer(media_type: str, example: str) -> Responses:
+    """Document a response that is no JSON.
+
+    Args:
+        media_type: of the response.
+        example: a real one, or its beginning.
+    """
+    content = {media_type: {"schema": {"type": "string"}, "example": example}}
+    return {200: {"description": "It went well.", "content": content}}
 
 
 def json_body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """Document a route's body, which FastAPI cannot know because the route reads it itself.
 
     Args:
-        schema: of the body; without nested models, whose definitions would have no place.
+        schema: of the body.
         example: a real one.
     """
-    content = {"application/json": {"schema": schema.model_json_schema(), "example": example}}
+    content = {"application/json": {"schema": _inlined(schema), "example": example}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: type[BaseModel]) -> dict[str, Any]:
+    """Return a schema whose nested models stand where they are used, for their definitions would have no place."""
+    whole = schema.model_json_schema()
+    models = whole.pop("$defs", {})
+
+    def inline(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inline(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inline(
+                models[value["$ref"].rpartition("/")[2]] | {key: value[key] for key in value if key != "$ref"}
+            )
+        return {key: inline(item) for key, item in value.items()}
+
+    inlined: dict[str, Any] = inline(whole)
+    return inlined
 
 
 def restore_nulls(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:

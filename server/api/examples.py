@@ -84,3 +84,66 @@ DETOKENIZE_ANSWER: dict[str, Any] = {"text": "lighthouse keeper"}
 READY_ANSWER: dict[str, Any] = {"status": "ready", "models": ["smollm2"]}
 LIVE_ANSWER: dict[str, Any] = {"status": "live"}
 VERSION_ANSWER: dict[str, Any] = {"kelvin": "0.1.0", "python": "3.11.15", "torch": "2.13.0", "tensorflow": None}
+
+COMPARE: dict[str, Any] = {
+    "prompts": ["The lighthouse keeper", "My favourite food is"],
+    "arms": [{"name": "cold", "temperature": 0.5}, {"name": "hot", "temperature": 1.2}],
+    "samples_per_prompt": 4,
+    "max_tokens": 8,
+    "seed": 7,
+}
+COMPARE_ANSWER: dict[str, Any] = {
+    "id": "cmp-0d9b1f6c3a5e47728c14a6b2",
+    "object": "comparison",
+    "status": "queued",
+    "progress": 0.0,
+    "eta_s": None,
+    "created_at": 1795516800.25,
+    "started_at": None,
+    "finished_at": None,
+    "plan": {
+        "arms": [
+            {"name": name, "model": "smollm2", "prompt_template": None, "seed": 7, "replica": False, "given": given}
+            for name, given in (("cold", {"temperature": 0.5}), ("hot", {"temperature": 1.2}))
+        ],
+        "baseline": "cold",
+        "samples_per_prompt": 4,
+        "max_tokens": 8,
+        "seed": 7,
+        "common_random_numbers": True,
+        "equivalence_margins": {},
+    },
+    "error": None,
+    "report": None,
+}
+COMPARE_ENDED: dict[str, Any] = COMPARE_ANSWER | {
+    "status": "cancelled",
+    "progress": 0.33,
+    "started_at": 1795516800.31,
+    "finished_at": 1795516801.07,
+}
+COMPARE_LIST: dict[str, Any] = {"data": [COMPARE_ANSWER], "has_more": False}
+COMPARE_DELETED: dict[str, Any] = {"id": COMPARE_ANSWER["id"], "deleted": True}
+COMPARE_EVENTS = (
+    'id: 1\ndata: {"number":1,"created_at":1795516800.25,"type":"status","level":"info",'
+    '"message":"the job is queued","data":{"status":"queued"}}\n\n'
+    'data: {"type":"progress","status":"running","progress":0.33,"eta_s":0.8}\n\n'
+    "data: [DONE]\n\n"
+)
+COMPARE_LINE = json.dumps(
+    {
+        "arm": "cold",
+        "prompt_index": 0,
+        "sample_index": 0,
+        "text": ", a",
+        "token_ids": [28, 253],
+        "finish_reason": "length",
+        "surprise": [1.1422, 1.7095],
+        "logprob": [-0.2116, -0.3402],
+        "entropy": [0.6721, 0.9013],
+        "kl": [0.8114, 1.0402],
+        "kept": [49152, 49152],
+        "kept_mass": [1.0, 1.0],
+        "top_mass": [0.8093, 0.7116],
+    }
+)

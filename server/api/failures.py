@@ -20,11 +20,13 @@ from server.errors import (
     OverloadedError,
     UnavailableError,
 )
+from server.jobs.errors import JobStateError
 
 log = logging.getLogger(__name__)
 
 STATUS: dict[type[KelvinError], int] = {
     InvalidRequestError: 400,
+    JobStateError: 409,
     NotFoundError: 404,
     OverloadedError: 429,
     UnavailableError: 503,
@@ -35,6 +37,7 @@ CODES = {
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
+    409: "conflict",
     413: "body_too_large",
     415: "unsupported_media_type",
 }
@@ -130,7 +133,7 @@ _MESSAGES = {
 
 async def _answer_validation_error(request: Request, error: RequestValidationError) -> Response:
     failures = [{**failure, "loc": failure["loc"][1:]} for failure in error.errors()]  # loc[0] is "query" or "path"
-    return await _answer_kelvin_error(request, describe_invalid_field(failures, known=()))
+    return await _answer_kelvin_error(request, describe_invalid_field(failures))
 
 
 async def _answer_nobody(request: Request, error: Exception) -> Response:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from samplers.params import DynamicTemperature, SamplingParams, SamplingParamsError
-from server.api.schemas.generate import GenerateRequest
 from server.api.schemas.sampling import SamplingFields
 from server.errors import InvalidRequestError
 
@@ -31,7 +30,7 @@ class Sampling:
 
 
 def resolve_sampling(
-    body: GenerateRequest, *, vocab_size: int, max_timeout_s: float, bad_words: Sequence[tuple[int, ...]] = ()
+    body: SamplingFields, *, vocab_size: int, max_timeout_s: float, bad_words: Sequence[tuple[int, ...]] = ()
 ) -> Sampling:
     """Settle every sampling parameter of a request.
 

@@ -277,7 +277,9 @@ def _measure(row: int, logits: Tensor, state: SamplingState, kept: Sequence[Tens
     raw = logits[row : row + 1].numpy()
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # inf is far away, and NaN is a row that failed
         processed = process(raw, state) if len(state.allowed) else raw
-        return TokenMeasures(*measure(raw, processed, mine, state.temperature, np.array([token_id], np.int32))[0].tolist())
+        return TokenMeasures(
+            *measure(raw, processed, mine, state.temperature, np.array([token_id], np.int32))[0].tolist()
+        )
 
 
 def pick_dtype(dtype: str, device: str) -> tf.DType:

@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from samplers.diversity import Floats, pairwise_distance, similarity
+from samplers.diversity import pairwise_distance, similarity
+from samplers.ngrams import Floats
 from samplers.statistics import t_interval
 from server.comparison.completion import Completion
 from server.comparison.contrasts import LonePrompt, contrasts
@@ -120,7 +121,7 @@ class _Sample:
 def _lone_prompt(part: Part, terms: Terms, arms: Mapping[str, Arm]) -> LonePrompt[_Sample]:
     """Prepare the samples of the only prompt for tests among themselves, cut to the budget as its metrics were."""
     samples: dict[str, dict[int, _Sample]] = {name: {} for name in terms.arms}
-    cut = []
+    cut: list[Sequence[Hashable]] = []
     for completion in part.completions:
         units = arms[completion.arm].units.of(completion)
         if part.budget is not None and len(units) < part.budget:

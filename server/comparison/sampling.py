@@ -30,6 +30,7 @@ class Writer:
         params: with `measures`, and the seed of the arm.
         stopping: how its samples end, beside their token ids.
         template: the prompt's surroundings, with `{prompt}` in its place; None: the prompt as it is.
+        special_tokens: whether names of special tokens in the text are read as these tokens.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Writer:
     params: SamplingParams
     stopping: Stopping
     template: str | None = None
+    special_tokens: bool = False
 
     def text(self, prompt: str) -> str:
         """Return what the model is to continue."""
@@ -114,13 +116,13 @@ class Sampling:
 
     async def _encode(self, prompt: str) -> Mapping[str, Prompt]:
         """Return each arm's prompt; arms of one model whose templates make the same text share one."""
-        shared: dict[tuple[str, str], Prompt] = {}
+        shared: dict[tuple[str, str, bool], Prompt] = {}
         prompts = {}
         for writer in self._writers:
             text = writer.text(prompt)
-            key = (writer.model.name, text)
+            key = (writer.model.name, text, writer.special_tokens)
             if key not in shared:
-                shared[key] = Prompt(tuple(await asyncio.to_thread(writer.model.tokenizer.encode, text)))
+                shared[key] = Prompt(tuple(await asyncio.to_thread(writer.model.tokenizer.encode, *key[1:])))
             prompts[writer.name] = shared[key]
         return prompts
 

@@ -35,6 +35,14 @@ def test_every_route_is_there_and_documented(document):
         ("/health/ready", "get"),
         ("/version", "get"),
         ("/docs", "get"),
+        ("/compare", "post"),
+        ("/compare", "get"),
+        ("/compare/{comparison_id}", "get"),
+        ("/compare/{comparison_id}", "delete"),
+        ("/compare/{comparison_id}/cancel", "post"),
+        ("/compare/{comparison_id}/events", "get"),
+        ("/compare/{comparison_id}/completions.jsonl", "get"),
+        ("/compare/{comparison_id}/report.html", "get"),
     }
     for _, _, operation in operations(document):
         assert operation["description"]
@@ -43,7 +51,7 @@ def test_every_route_is_there_and_documented(document):
 
 def test_every_post_documents_its_body_and_the_errors_with_their_one_schema(document):
     for _, method, operation in operations(document):
-        if method != "post":
+        if "requestBody" not in operation:
             continue
         assert "example" in operation["requestBody"]["content"]["application/json"]
         assert {"200", "400", "404", "408", "413", "415", "503"} <= set(operation["responses"])
@@ -58,12 +66,15 @@ def test_every_post_documents_its_body_and_the_errors_with_their_one_schema(docu
 def test_the_examples_of_bodies_are_taken_and_those_of_answers_fit_their_schemas(client, document):
     for path, method, operation in operations(document):
         content = operation["responses"]["200"]["content"]
+        if "{" in path:
+            continue
         if method == "post":
             body = operation["requestBody"]["content"]["application/json"]["example"]
             if "tokens" in body:
                 body = body | {"tokens": [97]}  # the example's ids are those of another model
             response = client.post(path, json=body)
-            assert response.status_code == 200, response.text
+            assert str(response.status_code) in operation["responses"], response.text
+            assert response.is_success
         elif path != "/docs":
             response = client.get(path)
         else:

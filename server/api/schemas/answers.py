@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from server.comparison.result import Report
+
 
 class Answer(BaseModel):
     """Base of every answer: no field that is not documented."""
@@ -157,3 +159,41 @@ class FailureAnswer(Answer):
     """The one shape of every error."""
 
     error: Failure
+
+
+class JobFailure(Answer):
+    """Why a job failed."""
+
+    message: str
+    code: str
+    param: str | None
+
+
+class ComparisonAnswer(Answer):
+    """A comparison; times are Unix seconds, `progress` goes from 0 to 1, `eta_s` is null where it is not known."""
+
+    id: str
+    object: Literal["comparison"]
+    status: Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+    progress: float
+    eta_s: float | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    plan: dict[str, object]
+    error: JobFailure | None
+    report: Report | None
+
+
+class ComparisonList(Answer):
+    """Comparisons, newest first, without their reports."""
+
+    data: list[ComparisonAnswer]
+    has_more: bool
+
+
+class DeletedAnswer(Answer):
+    """What was deleted."""
+
+    id: str
+    deleted: Literal[True]

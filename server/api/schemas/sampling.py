@@ -45,18 +45,13 @@ class DynamicTemperatureFields(StrictModel):
     exponent: float = Field(1.0, description="Bends the way between them.", json_schema_extra={"exclusiveMinimum": 0})
 
 
-class SamplingFields(StrictModel):
-    """How to sample; every default is an identity."""
+class DrawFields(StrictModel):
+    """How a token is drawn, and what ends a sample; every default is an identity."""
 
-    max_tokens: int = Field(DEFAULT.max_tokens, description="Tokens of a sample at most.", json_schema_extra=_range(1))
     min_tokens: int = Field(
         DEFAULT.min_tokens,
         description="Nothing ends a sample before this many tokens: no end-of-sequence token, stop token or stop text.",
         json_schema_extra=_range(0),
-    )
-    n: int = Field(1, ge=1, le=MAX_SAMPLES, description="Samples of each prompt.")
-    seed: int | None = Field(
-        None, description="Names the noise; null draws one.", json_schema_extra=_range(0, 2**63 - 1)
     )
     temperature: float = Field(
         DEFAULT.temperature, description="Divides the logits; 0 is greedy.", json_schema_extra=_range(0)
@@ -159,6 +154,22 @@ class SamplingFields(StrictModel):
     )
     ignore_eos: bool = Field(DEFAULT.ignore_eos, description="Go on after the model's end-of-sequence token.")
     include_stop: bool = Field(False, description="Keep what ended the sample in its text.")
+    order: Order = Field(
+        DEFAULT.order, description="Order of the sampling steps: that of transformers, of vLLM or of llama.cpp."
+    )
+    special_tokens: bool = Field(
+        False, description="Read names such as <|im_start|> in a text prompt as the special tokens they name."
+    )
+
+
+class SamplingFields(DrawFields):
+    """How to sample: besides, how many and how long, by which noise, and what to report."""
+
+    max_tokens: int = Field(DEFAULT.max_tokens, description="Tokens of a sample at most.", json_schema_extra=_range(1))
+    n: int = Field(1, ge=1, le=MAX_SAMPLES, description="Samples of each prompt.")
+    seed: int | None = Field(
+        None, description="Names the noise; null draws one.", json_schema_extra=_range(0, 2**63 - 1)
+    )
     logprobs: int | None = Field(
         DEFAULT.logprobs,
         description="Report log-probabilities: of each token, and of this many most probable ones.",
@@ -168,12 +179,6 @@ class SamplingFields(StrictModel):
         DEFAULT.logprobs_mode,
         description="Of which distribution: the model's own, the one after temperature, or the one drawn from.",
     )
-    order: Order = Field(
-        DEFAULT.order, description="Order of the sampling steps: that of transformers, of vLLM or of llama.cpp."
-    )
     timeout_s: float | None = Field(
         None, gt=0, description="End with what there is after this many seconds; null is the server's max_timeout_s."
-    )
-    special_tokens: bool = Field(
-        False, description="Read names such as <|im_start|> in a text prompt as the special tokens they name."
     )
