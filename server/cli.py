@@ -1,4 +1,4 @@
-"""The command line: kelvin serve | generate | models | version.
+"""The command line: kelvin serve | generate | compare | models | version.
 
 A command imports what it needs when it runs, so that help is instant and a framework loads only where it is used.
 """
@@ -17,6 +17,7 @@ import typer
 
 from samplers.params import MAX_TOP_LOGPROBS, SamplingParams
 from server import terminal
+from server.comparison.command import compare
 from server.errors import InvalidRequestError, KelvinError, UnavailableError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="List, fetch and find models.")
 app.add_typer(models_app, name="models")
+app.command()(compare)
 
 
 def main() -> None:

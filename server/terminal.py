@@ -14,6 +14,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from server.api.completion import Delta
+    from server.comparison.result import Interval, Report
     from server.models.registry import ModelEntry
     from server.models.tokenizer import Tokenizer
 
@@ -98,6 +99,29 @@ def show_logprobs(samples: "Sequence[Delta]", tokenizer: "Tokenizer") -> None:
             text = Text(repr(tokenizer.token_text(token_id)))
             table.add_row(text, f"{token.logprob:.2f}", f"{token.entropy:.2f}", str(token.kept), Text(best))
         Console().print(table)
+
+
+def show_comparison(report: "Report") -> None:
+    """Print a comparison's arms as a table, what it found in words, and what a reader must know."""
+    shown = {"pairwise_distance": "distance", "surprise": "surprise, nats", "distinct_2": "distinct-2",
+             "distinct_k": "distinct answers", "seq_rep_4": "repetition", "mean_length": "tokens"}  # fmt: skip
+    table = Table("arm", *shown.values(), box=None)
+    for arm in report.arms:
+        table.add_row(Text(arm.name), *(_with_error(arm.metrics[name], arm.intervals[name]) for name in shown))
+    console = Console(highlight=False)
+    console.print(table)
+    for sentence in report.verdict:
+        console.print(sentence, markup=False)
+    for warning in report.warnings:
+        note(f"note: {warning}")
+    note(f"seed {report.seed}")
+
+
+def _with_error(value: float | None, interval: "Interval | None") -> str:
+    """Write a mean, and half of the width of its interval."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if interval is None else f"{value:.3f} ± {(interval.high - interval.low) / 2:.3f}"
 
 
 def announce(host: str, port: int, models: Sequence[str]) -> None:

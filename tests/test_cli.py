@@ -23,7 +23,7 @@ from server.errors import ModelError
 from server.settings import Settings
 
 LOGPROBS = TokenLogprobs(logprob=-0.5, top_ids=(72, 104), top_logprobs=(-0.5, -1.5), entropy=1.25, kept=9)
-WITHOUT_OPTION = {"models_dir", "data_dir", "cache_dir", "max_body_bytes", "max_timeout_s"}
+WITHOUT_OPTION = {"models_dir", "data_dir", "cache_dir", "max_body_bytes", "max_timeout_s", "max_comparison_tokens"}
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ class ScriptedEngine:
         self.asked = None
         self.cancelled = set()
 
-    def submit(self, prompt_ids, params, *, n=1, timeout_s=None):
+    def submit(self, prompt_ids, params, *, n=1, first_sample=0, timeout_s=None):
         self.asked = SimpleNamespace(prompt="".join(map(chr, prompt_ids)), params=params, n=n)
         stream = TokenStream(n, asyncio.get_running_loop(), self.cancelled.add)
         for position in range(max(map(len, self.texts))):

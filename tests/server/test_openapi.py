@@ -50,7 +50,7 @@ def test_every_route_is_there_and_documented(document):
 
 
 def test_every_post_documents_its_body_and_the_errors_with_their_one_schema(document):
-    for _, method, operation in operations(document):
+    for _, _, operation in operations(document):
         if "requestBody" not in operation:
             continue
         assert "example" in operation["requestBody"]["content"]["application/json"]

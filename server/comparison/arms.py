@@ -1,0 +1,111 @@
+"""Arms as the command line spells them: `NAME:FIELD=VALUE,…`, sweeps of a field, and presets."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from server.api.schemas.compare import MAX_ARMS
+from server.errors import InvalidRequestError
+
+# The three bands of temperature that practitioners speak of, each at three points.
+PRESETS: dict[str, tuple[float, ...]] = {
+    "conservative": (0.3, 0.5, 0.7),
+    "balanced": (1.0, 1.25, 1.5),
+    "brainstorm": (1.6, 1.8, 2.0),
+}
+_FIELD = re.compile(r"\s*([a-z_][a-z0-9_]*)=")
+_JSON = json.JSONDecoder()
+
+
+def read_arms(spelt: Sequence[str], sweeps: Sequence[str], presets: Sequence[str]) -> list[dict[str, Any]]:
+    """Read all arms of a command line, in this order.
+
+    Args:
+        spelt: such as `hot:temperature=1.2,top_p=0.9`.
+        sweeps: such as `temperature=0.3:1.5:0.2`.
+        presets: names of PRESETS.
+
+    Raises:
+        InvalidRequestError: one is spelt otherwise; the message shows the right way.
+    """
+    arms = [read_arm(text) for text in spelt]
+    arms += [arm for text in sweeps for arm in read_sweep(text)]
+    return arms + [arm for name in presets for arm in preset_arms(name)]
+
+
+def read_arm(text: str) -> dict[str, Any]:
+    """Read an arm: a name, a colon, and fields of sampling; a name alone is the model as it is.
+
+    Args:
+        text: values are JSON, such as `stop=["a", "b"]`; what is no JSON is a text.
+
+    Raises:
+        InvalidRequestError: it is spelt otherwise.
+    """
+    name, _, rest = text.partition(":")
+    if not name.strip():
+        raise _misspelt("--arm", "cold:temperature=0.5,top_p=0.9")
+    return {"name": name.strip(), **dict(_fields(rest))}
+
+
+def read_sweep(text: str) -> list[dict[str, Any]]:
+    """Read a sweep of a field, `FIELD=FIRST:LAST:STEP`, both ends among the values where the step meets them.
+
+    Args:
+        text: decimal numbers, added without rounding.
+
+    Raises:
+        InvalidRequestError: it is spelt otherwise, or has more than 16 values.
+    """
+    field, _, spread = text.partition("=")
+    try:
+        first, last, step = map(Decimal, spread.split(":"))
+    except (ValueError, InvalidOperation):
+        raise _misspelt("--sweep", "temperature=0.3:1.5:0.2") from None
+    if not (first.is_finite() and last.is_finite() and step.is_finite()) or step <= 0 or last < first:
+        raise _misspelt("--sweep", "temperature=0.3:1.5:0.2, which rises")
+    count = int((last - first) / step) + 1
+    if count > MAX_ARMS:
+        raise InvalidRequestError(
+            f"--sweep {field} has {count:,} values; {MAX_ARMS} arms may be compared", param="arms"
+        )
+    values = [first + step * number for number in range(count)]
+    return [{"name": f"{field.strip()}={value}", field.strip(): _JSON.decode(str(value))} for value in values]
+
+
+def preset_arms(name: str) -> list[dict[str, Any]]:
+    """Return a preset's arms: one band of temperatures.
+
+    Raises:
+        InvalidRequestError: there is none of this name.
+    """
+    if name not in PRESETS:
+        raise InvalidRequestError(f"--preset must be one of {', '.join(PRESETS)}", param="arms")
+    return [{"name": f"{name} {temperature:g}", "temperature": temperature} for temperature in PRESETS[name]]
+
+
+def _fields(text: str) -> Iterator[tuple[str, Any]]:
+    while text.strip():
+        match = _FIELD.match(text)
+        if match is None:
+            raise _misspelt("--arm", "cold:temperature=0.5,top_p=0.9")
+        value, text = _value(text[match.end() :])
+        yield match[1], value
+
+
+def _value(text: str) -> tuple[Any, str]:
+    """Read a value; return it and what follows its comma."""
+    try:
+        value, end = _JSON.raw_decode(text)
+        if not text[end:].strip() or text[end:].lstrip().startswith(","):
+            return value, text[end:].lstrip()[1:]
+    except json.JSONDecodeError:
+        pass  # a bare word
+    word, _, rest = text.partition(",")
+    return word.strip(), rest
+
+
+def _misspelt(option: str, example: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{option} is spelt as in {option} {example}", param="arms")
