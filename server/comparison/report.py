@@ -1,0 +1,158 @@
+"""The report of a comparison as one page of HTML, which needs no network."""
+
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from string import Template
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from server.comparison import figures, tables
+from server.comparison.completion import Completion
+from server.comparison.first_divergence import first_divergence, shared_text
+from server.comparison.result import Report
+
+PROMPTS_SHOWN = 40
+SAMPLES_SHOWN = 4
+OPEN_PROMPTS = 2
+
+Written = Mapping[tuple[int, str, int], Completion]  # by prompt, arm and sample
+
+
+def report_html(report: Report, completions: Iterable[Completion]) -> str:
+    """Draw a report.
+
+    Args:
+        report: of a comparison.
+        completions: of its prompts, in any order; those of the first prompts are shown.
+
+    Returns:
+        A page with everything in it: figures, their numbers, and no reference to anything outside.
+    """
+    written = {
+        (own.prompt_index, own.arm, own.sample_index): own
+        for own in completions
+        if own.prompt_index < PROMPTS_SHOWN and own.sample_index < SAMPLES_SHOWN
+    }
+    page = Template(resources.files("server.comparison").joinpath("report.html").read_text(encoding="utf-8"))
+    return page.substitute(
+        title=html.escape(_title(report)),
+        facts=_facts(report),
+        verdict="".join(f"<p>{html.escape(sentence)}</p>" for sentence in report.verdict),
+        warnings=_warnings(report.warnings),
+        sections="\n".join(_sections(report, written)),
+        plotly=get_plotlyjs().replace("</script", r"<\/script"),
+    )
+
+
+def _title(report: Report) -> str:
+    others = [arm.name for arm in report.arms if arm.name != report.baseline]
+    return f"{others[0] if len(others) == 1 else f'{len(others)} arms'} against {report.baseline}"
+
+
+def _facts(report: Report) -> str:
+    noise = "common random numbers" if report.common_random_numbers else "noise of its own for each arm"
+    models = ", ".join(sorted({f"{arm.model} in {arm.framework}" for arm in report.arms}))
+    return html.escape(
+        f"{len(report.prompts):,} prompts × {len(report.arms)} arms × {report.samples_per_prompt} samples of up to "
+        f"{report.max_tokens:,} tokens; {models}; seed {report.seed}, {noise}"
+    )
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    if not warnings:
+        return ""
+    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in warnings)
+    title = "Before you read on"
+    return f'<section class="warnings" aria-label="{title}"><strong>{title}</strong><ul>{items}</ul></section>'
+
+
+def _sections(report: Report, written: Written) -> Iterator[str]:
+    yield _section(
+        "Diversity against coherence",
+        "Up is more diverse, left is closer to what the model itself expects. Bars are 95 % intervals of the mean over "
+        "prompts.",
+        _figure("frontier", figures.frontier(report)) + _numbers(tables.arm_table(report)),
+    )
+    yield _section("Every arm against the baseline", _CONTRASTS_CAPTION, tables.contrast_tables(report))
+    yield _section(
+        "Prompt by prompt",
+        "Lines join the arms' values for the same prompt: where they all slope one way, so does the mean.",
+        _figure("prompts", figures.per_prompt(report)) + _numbers(tables.prompt_table(report)),
+    )
+    yield _section(
+        "Entropy by position",
+        "Mean entropy of the distribution that was drawn from, up to where half of the answers have ended.",
+        _figure("entropy", figures.entropy_by_position(report))
+        + _numbers(tables.curve_table(report, "position", 0, [arm.entropy_by_position for arm in report.arms])),
+    )
+    yield _section(
+        "Different answers",
+        "Answers that share most of their words count as one (near-duplicates, as in NoveltyBench).",
+        _figure("rarefaction", figures.rarefaction(report))
+        + _numbers(tables.curve_table(report, "samples", 1, [arm.rarefaction for arm in report.arms])),
+    )
+    yield _section("Lengths", "", _figure("lengths", figures.lengths(report)) + _numbers(tables.ending_table(report)))
+    yield _section("Parameters", "Where the arms differ is marked.", tables.parameters(report.arms))
+    yield _section("What they wrote", _written_caption(report), "".join(_prompts(report, written)))
+
+
+_CONTRASTS_CAPTION = (
+    "Difference from the baseline, paired by prompt: mean with a 95 % interval, sign-flip p adjusted within its "
+    "family, d_z the mean in units of its own spread."
+)
+
+
+def _section(title: str, caption: str, body: str) -> str:
+    said = f'<p class="caption">{html.escape(caption)}</p>' if caption else ""
+    return f"<section><h2>{html.escape(title)}</h2>{said}{body}</section>"
+
+
+def _figure(name: str, figure: go.Figure) -> str:
+    encoded = figure.to_json().replace("<", r"\u003c")  # no text can end the script
+    return (
+        f'<div data-figure="figure-{name}" role="img" aria-label="The numbers are in the table below."></div>'
+        f'<script type="application/json" id="figure-{name}">{encoded}</script>'
+    )
+
+
+def _numbers(table: str) -> str:
+    return f"<details><summary>numbers</summary>{table}</details>"
+
+
+def _written_caption(report: Report) -> str:
+    shown = f"{min(SAMPLES_SHOWN, report.samples_per_prompt)} of {report.samples_per_prompt} samples"
+    prompts = f"{min(PROMPTS_SHOWN, len(report.prompts))} of {len(report.prompts):,} prompts"
+    divergence = (
+        " Equal samples share their noise; what follows the first difference from the baseline is marked."
+        if report.common_random_numbers
+        else ""
+    )
+    return f"{shown} of {prompts}; completions.jsonl has all of them, with the figures of every token.{divergence}"
+
+
+def _prompts(report: Report, written: Written) -> Iterator[str]:
+    for index, prompt in enumerate(report.prompts[:PROMPTS_SHOWN]):
+        rows = [
+            [str(sample), *(_text(report, written, index, arm.name, sample) for arm in report.arms)]
+            for sample in range(min(SAMPLES_SHOWN, report.samples_per_prompt))
+        ]
+        table = tables.table(["sample", *(tables.named(report, arm.name) for arm in report.arms)], rows, kind="texts")
+        opened = " open" if index < OPEN_PROMPTS else ""
+        yield f'<details{opened}><summary class="prompt">{html.escape(prompt)}</summary>{table}</details>'
+
+
+def _text(report: Report, written: Written, prompt: int, arm: str, sample: int) -> str:
+    own = written.get((prompt, arm, sample))
+    if own is None:
+        return '<span class="ending">failed</span>'
+    ending = f"{len(own.token_ids)} tokens, {own.finish_reason}"
+    baseline = written.get((prompt, report.baseline, sample))
+    if not report.common_random_numbers or baseline is None or arm == report.baseline:
+        return f'{html.escape(own.text)}<span class="ending">{html.escape(ending)}</span>'
+    place = first_divergence(baseline.token_ids, own.token_ids)
+    ending += ", the same as the baseline" if place is None else f", differs from token {place} on"
+    shared = len(own.text) if place is None else shared_text(baseline.text, own.text)
+    rest = f"<mark>{html.escape(own.text[shared:])}</mark>" if own.text[shared:] else ""
+    return f'{html.escape(own.text[:shared])}{rest}<span class="ending">{html.escape(ending)}</span>'
