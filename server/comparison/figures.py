@@ -1,17 +1,21 @@
 """Figures of a report: each a Plotly figure that takes its colours of text and grid from the page."""
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
+from plotly.colors import sample_colorscale
 
-from server.comparison.result import ArmResult, Interval, Report
+from server.comparison.metrics import METRICS
+from server.comparison.result import ArmResult, Interval, Metric, Report
 
 # Okabe and Ito 2008: told apart by every kind of colour vision, on white and on black.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00", "#808080")
-DASHES = ("solid", "dash")  # the second round of colours is dashed
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00", "#808080")
+COLD_TO_HOT = ["#0072B2", "#9467A8", "#D55E00"]  # in order for every kind of colour vision
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # as many as share no factor with the colours
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down")
+FAINT = "rgba(128, 128, 128, 0.45)"
 
 
 def frontier(report: Report) -> go.Figure:
@@ -22,54 +26,58 @@ def frontier(report: Report) -> go.Figure:
     figure = go.Figure()
     placed = [arm for arm in report.arms if None not in _position(arm)]
     if len(placed) > 2 and swept(placed):
-        ordered = sorted(placed, key=lambda arm: float(arm.resolved["temperature"]))
-        x, y = zip(*map(_position, ordered), strict=True)
-        figure.add_scatter(
-            x=x, y=y, mode="lines", line={"color": "#888", "width": 1}, showlegend=False, hoverinfo="skip"
-        )
-    for number, arm in enumerate(report.arms):
+        x, y = zip(*map(_position, sorted(placed, key=_temperature)), strict=True)
+        figure.add_scatter(x=x, y=y, mode="lines", line={"color": FAINT, "width": 1.5}, hoverinfo="skip")
+    by_surprise = sorted(placed, key=lambda arm: arm.metrics["surprise"] or 0.0)
+    for arm, shade, symbol in zip(report.arms, colours(report), _symbols(report), strict=True):
         x, y = _position(arm)
         if x is None or y is None:
             continue
+        below = by_surprise.index(arm) % 2 == 0  # neighbours' names keep out of each other's way
         figure.add_scatter(
             x=[x],
             y=[y],
             mode="markers+text",
-            name=arm.name,
-            text=[arm.name],
-            textposition="top center",
-            marker={"color": colour(number), "size": 11, "symbol": SYMBOLS[number % len(SYMBOLS)]},
-            error_x=_bar(x, arm.intervals["surprise"], number),
-            error_y=_bar(y, arm.intervals["pairwise_distance"], number),
-            showlegend=False,
+            name=html.escape(arm.name),
+            text=[f" {html.escape(arm.name)} "],
+            textposition="bottom right" if below else "top left",
+            cliponaxis=False,
+            marker={"color": shade, "size": 12, "symbol": symbol},
+            error_x=_bar(x, arm.intervals["surprise"], shade),
+            error_y=_bar(y, arm.intervals["pairwise_distance"], shade),
+            hovertemplate="surprise %{x:.3f}, distance %{y:.3f}",
         )
-    figure.update_xaxes(title="surprise, nats a token (less is more coherent)")
-    figure.update_yaxes(title="distance between samples (more is more diverse)")
-    return _sized(figure, 460)
-
-
-def per_prompt(report: Report) -> go.Figure:
-    """Show both primaries prompt by prompt: a dot a prompt and arm, those of one prompt joined."""
-    titles = ("distance", "surprise, nats a token")
-    figure = make_subplots(rows=1, cols=2, subplot_titles=titles)
-    names = [arm.name for arm in report.arms]
-    for column, metric in enumerate(("pairwise_distance", "surprise"), start=1):
-        for prompt in range(len(report.prompts)):
-            values = [arm.per_prompt[metric][prompt] for arm in report.arms]
-            line = {"color": "rgba(128, 128, 128, 0.35)", "width": 1}
-            figure.add_scatter(x=names, y=values, mode="lines", line=line, hoverinfo="skip", row=1, col=column)
-        for number, arm in enumerate(report.arms):
-            figure.add_scatter(
-                x=[arm.name] * len(report.prompts),
-                y=arm.per_prompt[metric],
-                mode="markers",
-                marker={"color": colour(number), "size": 7, "symbol": SYMBOLS[number % len(SYMBOLS)]},
-                hovertemplate="prompt %{customdata}: %{y:.3f}<extra>" + "%{x}</extra>",
-                customdata=list(range(len(report.prompts))),
-                row=1,
-                col=column,
-            )
     figure.update_layout(showlegend=False)
+    figure.update_xaxes(title="surprise, nats a token → less coherent")
+    figure.update_yaxes(title="distance → more diverse")
+    return _sized(figure, 480, right=130)
+
+
+def per_prompt(report: Report, metric: Metric) -> go.Figure:
+    """Show a metric prompt by prompt: a dot a prompt and arm, those of one prompt joined.
+
+    Args:
+        report: of a comparison.
+        metric: which.
+    """
+    figure = go.Figure()
+    names = [html.escape(arm.name) for arm in report.arms]
+    rows = list(zip(*(arm.per_prompt[metric] for arm in report.arms), strict=True))
+    joined = {"x": [*names, None] * len(rows), "y": [value for row in rows for value in (*row, None)]}
+    figure.add_scatter(**joined, mode="lines", line={"color": FAINT, "width": 1}, hoverinfo="skip")
+    for name, arm, shade, symbol in zip(names, report.arms, colours(report), _symbols(report), strict=True):
+        figure.add_scatter(
+            x=[name] * len(rows),
+            y=arm.per_prompt[metric],
+            mode="markers",
+            marker={"color": shade, "size": 8, "symbol": symbol, "opacity": 0.85},
+            hovertemplate="%{customdata}: %{y:.3f}<extra>%{x}</extra>",
+            customdata=[f"{index} · {html.escape(prompt[:60])}" for index, prompt in enumerate(report.prompts)],
+        )
+    label = METRICS[metric].label
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(type="category", showgrid=False)  # a name such as 0.5 is no number
+    figure.update_yaxes(title=", ".join(filter(None, (label.name, label.unit))))
     return _sized(figure, 380)
 
 
@@ -78,21 +86,21 @@ def entropy_by_position(report: Report) -> go.Figure:
     figure = _lines(report, [arm.entropy_by_position for arm in report.arms], start=0)
     figure.update_xaxes(title="position in the answer, tokens")
     figure.update_yaxes(title="entropy of the draw, nats", rangemode="tozero")
-    return _sized(figure, 340)
+    return _sized(figure, 360)
 
 
 def lengths(report: Report) -> go.Figure:
     """Show what share of each arm's answers is at least so long."""
     figure = go.Figure()
-    for number, arm in enumerate(report.arms):
+    for arm, line in zip(report.arms, _strokes(report), strict=True):
         ordered = sorted(arm.lengths)
         shares = [1 - place / len(ordered) for place in range(len(ordered))]
         if ordered:
             ordered, shares = [0, *ordered, ordered[-1]], [1.0, *shares, 0.0]
-        figure.add_scatter(x=ordered, y=shares, mode="lines", name=arm.name, line=_line(number) | {"shape": "vh"})
+        figure.add_scatter(x=ordered, y=shares, mode="lines", name=html.escape(arm.name), line=line | {"shape": "vh"})
     figure.update_xaxes(title="length, tokens", rangemode="tozero")
-    figure.update_yaxes(title="answers at least so long", range=[0, 1.02], tickformat=".0%")
-    return _sized(figure, 340)
+    figure.update_yaxes(title="answers at least so long", range=[0, 1.03], tickformat=".0%")
+    return _sized(figure, 360)
 
 
 def rarefaction(report: Report) -> go.Figure:
@@ -103,55 +111,80 @@ def rarefaction(report: Report) -> go.Figure:
     figure.add_scatter(x=[1, most], y=[1, most], mode="lines", name="all different", line=line, hoverinfo="skip")
     figure.update_xaxes(title="samples of a prompt")
     figure.update_yaxes(title="different answers", rangemode="tozero")
-    return _sized(figure, 340)
+    return _sized(figure, 360)
 
 
 def swept(arms: Sequence[ArmResult]) -> bool:
     """Tell whether arms differ by their temperature alone, and have one each."""
-    rest = [{**arm.resolved, "temperature": None, "seed": None, "model": arm.model} for arm in arms]
+    rest = [
+        {**arm.resolved, "temperature": None, "seed": None, "model": arm.model, "framework": arm.framework}
+        for arm in arms
+    ]
     temperatures = {arm.resolved.get("temperature") for arm in arms}
-    return all(own == rest[0] for own in rest) and len(temperatures) == len(arms)
+    return all(own == rest[0] for own in rest) and len(temperatures) == len(arms) and None not in temperatures
 
 
-def colour(number: int) -> str:
-    """Return an arm's colour by its number."""
-    return PALETTE[number % len(PALETTE)]
+def colours(report: Report) -> list[str]:
+    """Return each arm's colour: in the order of temperatures where these are all that differs, else any."""
+    arms = report.arms
+    if len(arms) < 3 or not swept(arms):
+        return [PALETTE[number % len(PALETTE)] for number in range(len(arms))]
+    ordered = sorted(map(_temperature, arms))
+    places = [ordered.index(_temperature(arm)) / (len(arms) - 1) for arm in arms]
+    shades: list[str] = sample_colorscale(COLD_TO_HOT, places)
+    return shades
+
+
+def _temperature(arm: ArmResult) -> float:
+    return float(arm.resolved["temperature"])
 
 
 def _position(arm: ArmResult) -> tuple[float | None, float | None]:
     return arm.metrics["surprise"], arm.metrics["pairwise_distance"]
 
 
-def _bar(mean: float, interval: Interval | None, number: int) -> dict[str, Any]:
+def _bar(mean: float, interval: Interval | None, shade: str) -> dict[str, Any]:
     if interval is None:
         return {"visible": False}
     spread = {"array": [interval.high - mean], "arrayminus": [mean - interval.low]}
-    return {"type": "data", "symmetric": False, "color": colour(number), "thickness": 1.5, **spread}
+    return {"type": "data", "symmetric": False, "color": shade, "thickness": 1.5, **spread}
 
 
-def _line(number: int) -> dict[str, Any]:
-    return {"color": colour(number), "dash": DASHES[number // len(PALETTE) % len(DASHES)], "width": 2}
+def _symbols(report: Report) -> list[str]:
+    rounds = ("", "-open")
+    return [
+        SYMBOLS[number % len(SYMBOLS)] + rounds[number // len(SYMBOLS) % len(rounds)]
+        for number in range(len(report.arms))
+    ]
+
+
+def _strokes(report: Report) -> list[dict[str, Any]]:
+    return [
+        {"color": shade, "dash": DASHES[number % len(DASHES)], "width": 2.2}
+        for number, shade in enumerate(colours(report))
+    ]
 
 
 def _lines(report: Report, values: Sequence[Sequence[float]], start: int) -> go.Figure:
     figure = go.Figure()
-    for number, (arm, own) in enumerate(zip(report.arms, values, strict=True)):
+    for arm, own, line in zip(report.arms, values, _strokes(report), strict=True):
         places = list(range(start, start + len(own)))
-        figure.add_scatter(x=places, y=list(own), mode="lines", name=arm.name, line=_line(number))
+        figure.add_scatter(x=places, y=list(own), mode="lines", name=html.escape(arm.name), line=line)
     return figure
 
 
-def _sized(figure: go.Figure, height: int) -> go.Figure:
+def _sized(figure: go.Figure, height: int, right: int = 20) -> go.Figure:
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 60, "r": 20, "t": 30, "b": 50},
+        margin={"l": 60, "r": right, "t": 30, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
         hovermode="closest",
-        legend={"orientation": "h", "y": 1.12},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
     )
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zeroline=False, automargin=True)
+    quiet = {"gridcolor": "rgba(128,128,128,0.22)", "zeroline": False, "automargin": True}
+    figure.update_xaxes(**quiet, title={"font": {"size": 13}})
+    figure.update_yaxes(**quiet, title={"font": {"size": 13}})
     return figure

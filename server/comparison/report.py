@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from server.comparison import figures, tables
 from server.comparison.completion import Completion
 from server.comparison.first_divergence import first_divergence, shared_text
+from server.comparison.metrics import PRIMARIES
 from server.comparison.result import Report
 
 PROMPTS_SHOWN = 40
@@ -39,7 +40,7 @@ def report_html(report: Report, completions: Iterable[Completion]) -> str:
     return page.substitute(
         title=html.escape(_title(report)),
         facts=_facts(report),
-        verdict="".join(f"<p>{html.escape(sentence)}</p>" for sentence in report.verdict),
+        verdict="".join(map(_sentence, report.verdict)),
         warnings=_warnings(report.warnings),
         sections="\n".join(_sections(report, written)),
         plotly=get_plotlyjs().replace("</script", r"<\/script"),
@@ -49,6 +50,12 @@ def report_html(report: Report, completions: Iterable[Completion]) -> str:
 def _title(report: Report) -> str:
     others = [arm.name for arm in report.arms if arm.name != report.baseline]
     return f"{others[0] if len(others) == 1 else f'{len(others)} arms'} against {report.baseline}"
+
+
+def _sentence(sentence: str) -> str:
+    """Let what is claimed stand out from its figures."""
+    claim, colon, rest = sentence.partition(": ")
+    return f"<p><strong>{html.escape(claim)}</strong>{colon}{html.escape(rest)}</p>"
 
 
 def _facts(report: Report) -> str:
@@ -71,15 +78,16 @@ def _warnings(warnings: Sequence[str]) -> str:
 def _sections(report: Report, written: Written) -> Iterator[str]:
     yield _section(
         "Diversity against coherence",
-        "Up is more diverse, left is closer to what the model itself expects. Bars are 95 % intervals of the mean over "
+        "Up is more diverse; left is closer to what the model itself expects. Bars are 95 % intervals of the mean over "
         "prompts.",
         _figure("frontier", figures.frontier(report)) + _numbers(tables.arm_table(report)),
     )
-    yield _section("Every arm against the baseline", _CONTRASTS_CAPTION, tables.contrast_tables(report))
+    yield _section("Every arm against the baseline", _contrasts_caption(report), tables.contrast_tables(report))
+    both = "".join(_figure(metric, figures.per_prompt(report, metric)) for metric in PRIMARIES)
     yield _section(
         "Prompt by prompt",
         "Lines join the arms' values for the same prompt: where they all slope one way, so does the mean.",
-        _figure("prompts", figures.per_prompt(report)) + _numbers(tables.prompt_table(report)),
+        f'<div class="beside">{both}</div>' + _numbers(tables.prompt_table(report)),
     )
     yield _section(
         "Entropy by position",
@@ -93,15 +101,25 @@ def _sections(report: Report, written: Written) -> Iterator[str]:
         _figure("rarefaction", figures.rarefaction(report))
         + _numbers(tables.curve_table(report, "samples", 1, [arm.rarefaction for arm in report.arms])),
     )
-    yield _section("Lengths", "", _figure("lengths", figures.lengths(report)) + _numbers(tables.ending_table(report)))
-    yield _section("Parameters", "Where the arms differ is marked.", tables.parameters(report.arms))
+    yield _section(
+        "Lengths",
+        "What share of an arm's answers is at least so long.",
+        _figure("lengths", figures.lengths(report)) + _numbers(tables.ending_table(report)),
+    )
+    yield _section("Parameters", "Those in which the arms differ are marked.", tables.parameters(report))
     yield _section("What they wrote", _written_caption(report), "".join(_prompts(report, written)))
 
 
-_CONTRASTS_CAPTION = (
-    "Difference from the baseline, paired by prompt: mean with a 95 % interval, sign-flip p adjusted within its "
-    "family, d_z the mean in units of its own spread."
-)
+def _contrasts_caption(report: Report) -> str:
+    if len(report.prompts) == 1:
+        return (
+            "Difference from the baseline among the samples of the one prompt: its 95 % jackknife interval, and the p "
+            "of swapping labels of equal samples, adjusted within its family."
+        )
+    return (
+        "Difference from the baseline, paired by prompt: mean with a 95 % interval, sign-flip p adjusted within its "
+        "family, d_z the mean in units of its own spread."
+    )
 
 
 def _section(title: str, caption: str, body: str) -> str:
@@ -111,14 +129,15 @@ def _section(title: str, caption: str, body: str) -> str:
 
 def _figure(name: str, figure: go.Figure) -> str:
     encoded = figure.to_json().replace("<", r"\u003c")  # no text can end the script
+    said = f"Figure of {name.replace('_', ' ')}; its numbers are in the table that follows."
     return (
-        f'<div data-figure="figure-{name}" role="img" aria-label="The numbers are in the table below."></div>'
-        f'<script type="application/json" id="figure-{name}">{encoded}</script>'
+        f'<div class="figure"><div data-figure="figure-{name}" role="img" aria-label="{said}"></div>'
+        f'<script type="application/json" id="figure-{name}">{encoded}</script></div>'
     )
 
 
 def _numbers(table: str) -> str:
-    return f"<details><summary>numbers</summary>{table}</details>"
+    return f"<details><summary>the numbers</summary>{table}</details>"
 
 
 def _written_caption(report: Report) -> str:
@@ -133,14 +152,16 @@ def _written_caption(report: Report) -> str:
 
 
 def _prompts(report: Report, written: Written) -> Iterator[str]:
+    names = [report.baseline, *(arm.name for arm in report.arms if arm.name != report.baseline)]
+    head = ["sample", *(tables.named(report, name) for name in names)]
     for index, prompt in enumerate(report.prompts[:PROMPTS_SHOWN]):
         rows = [
-            [str(sample), *(_text(report, written, index, arm.name, sample) for arm in report.arms)]
+            [str(sample), *(_text(report, written, index, name, sample) for name in names)]
             for sample in range(min(SAMPLES_SHOWN, report.samples_per_prompt))
         ]
-        table = tables.table(["sample", *(tables.named(report, arm.name) for arm in report.arms)], rows, kind="texts")
         opened = " open" if index < OPEN_PROMPTS else ""
-        yield f'<details{opened}><summary class="prompt">{html.escape(prompt)}</summary>{table}</details>'
+        summary = f'<summary><span class="prompt">{index} · {html.escape(prompt)}</span></summary>'
+        yield f"<details{opened}>{summary}{tables.table(head, rows, kind='texts')}</details>"
 
 
 def _text(report: Report, written: Written, prompt: int, arm: str, sample: int) -> str:
@@ -148,11 +169,12 @@ def _text(report: Report, written: Written, prompt: int, arm: str, sample: int) 
     if own is None:
         return '<span class="ending">failed</span>'
     ending = f"{len(own.token_ids)} tokens, {own.finish_reason}"
+    shared = len(own.text)
     baseline = written.get((prompt, report.baseline, sample))
-    if not report.common_random_numbers or baseline is None or arm == report.baseline:
-        return f'{html.escape(own.text)}<span class="ending">{html.escape(ending)}</span>'
-    place = first_divergence(baseline.token_ids, own.token_ids)
-    ending += ", the same as the baseline" if place is None else f", differs from token {place} on"
-    shared = len(own.text) if place is None else shared_text(baseline.text, own.text)
+    if report.common_random_numbers and baseline is not None and arm != report.baseline:
+        place = first_divergence(baseline.token_ids, own.token_ids)
+        ending += ", the same as the baseline" if place is None else f", differs from token {place} on"
+        shared = len(own.text) if place is None else shared_text(baseline.text, own.text)
     rest = f"<mark>{html.escape(own.text[shared:])}</mark>" if own.text[shared:] else ""
-    return f'{html.escape(own.text[:shared])}{rest}<span class="ending">{html.escape(ending)}</span>'
+    text = html.escape(own.text[:shared]) + rest
+    return f'<div class="text">{text}</div><span class="ending">{html.escape(ending)}</span>'

@@ -1,39 +1,40 @@
 """Tables of a report, as HTML: the numbers behind its figures."""
 
 import html
+import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from server.comparison import figures
-from server.comparison.metrics import METRICS
-from server.comparison.result import ArmResult, Contrast, Interval, Report
+from server.comparison.metrics import METRICS, PRIMARIES
+from server.comparison.result import Contrast, Interval, Report
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, marked: Sequence[bool] = (), kind: str = "") -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, marked: bool = False, kind: str = "") -> str:
     """Write a table; columns of numbers are set to the right.
 
     Args:
         head: HTML of the columns' names.
-        rows: HTML of their cells.
-        marked: which rows stand out.
+        rows: HTML of their cells; the first one names its row.
+        marked: whether the rows stand out.
         kind: class of the table.
     """
     rows = list(rows)
     numeric = [place > 0 and all(_is_number(row[place]) for row in rows) for place in range(len(head))]
     classes = [' class="number"' if own else "" for own in numeric]
-    top = "".join(f"<th{own}>{cell}</th>" for own, cell in zip(classes, head, strict=True))
-    body = ""
-    for number, row in enumerate(rows):
-        differs = ' class="differs"' if number < len(marked) and marked[number] else ""
-        body += (
-            f"<tr{differs}>"
-            + "".join(f"<td{own}>{cell}</td>" for own, cell in zip(classes, row, strict=True))
-            + "</tr>"
-        )
+    top = "".join(f'<th scope="col"{own}>{cell}</th>' for own, cell in zip(classes, head, strict=True))
+    body = "".join(_row(row, classes, marked) for row in rows)
     return f'<div class="scroll"><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def _row(cells: Sequence[str], classes: Sequence[str], marked: bool) -> str:
+    first, *rest = cells
+    written = "".join(f"<td{own}>{cell}</td>" for own, cell in zip(classes[1:], rest, strict=True))
+    return f'<tr{" class=differs" * marked}><th scope="row">{first}</th>{written}</tr>'
+
+
 def _is_number(cell: str) -> bool:
-    return not cell.strip("0123456789.,+−–[]&lt;/ ") if cell else True
+    return not cell.strip("0123456789.,+−–[]&lt;/ ")
 
 
 def _number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
@@ -51,7 +52,9 @@ def _with_interval(value: float | None, interval: Interval | None) -> str:
 def named(report: Report, arm: str) -> str:
     """Write an arm's name beside its colour."""
     number = [own.name for own in report.arms].index(arm)
-    return f'<span class="dot" style="background:{figures.colour(number)}"></span>{html.escape(arm)}'
+    shade = figures.colours(report)[number]
+    role = ' <span class="role">baseline</span>' if arm == report.baseline else ""
+    return f'<span class="dot" style="background:{shade}"></span>{html.escape(arm)}{role}'
 
 
 def arm_table(report: Report) -> str:
@@ -70,16 +73,16 @@ def _label(metric: str) -> str:
 
 
 def contrast_tables(report: Report) -> str:
-    """Write the contrasts of the primaries, and those of all other metrics folded up."""
+    """Write the contrasts of the primaries, and those of all other metrics, which are exploratory, folded up."""
     primary = [contrast for contrast in report.comparisons if contrast.primary]
     rest = [contrast for contrast in report.comparisons if not contrast.primary]
-    more = f"<details><summary>all other metrics (exploratory)</summary>{_contrast_table(report, rest)}</details>"
+    more = f"<details><summary>all other metrics, exploratory</summary>{_contrast_table(report, rest)}</details>"
     return _contrast_table(report, primary) + (more if rest else "")
 
 
 def _contrast_table(report: Report, contrasts: Sequence[Contrast]) -> str:
     head = ["arm", "metric", "difference", "interval", "p", "d<sub>z</sub>", "wins / ties / losses", "in words"]
-    return table(head, [_contrast_row(report, contrast) for contrast in contrasts])
+    return table(head, [_contrast_row(report, contrast) for contrast in contrasts], kind="contrasts")
 
 
 def _contrast_row(report: Report, contrast: Contrast) -> list[str]:
@@ -101,15 +104,12 @@ def _contrast_row(report: Report, contrast: Contrast) -> list[str]:
 
 def prompt_table(report: Report) -> str:
     """Write the primaries prompt by prompt."""
-    head = ["prompt"] + [
-        f"{named(report, arm.name)} {name}" for name in ("distance", "surprise") for arm in report.arms
-    ]
+    shown = [(metric, arm) for metric in PRIMARIES for arm in report.arms]
+    head = ["prompt", *(f"{named(report, arm.name)}<br>{_label(metric)}" for metric, arm in shown)]
     rows = [
-        [html.escape(_shortened(prompt))]
-        + [
-            _number(arm.per_prompt[metric][index])
-            for metric in ("pairwise_distance", "surprise")
-            for arm in report.arms
+        [
+            f"{index} · {html.escape(_shortened(prompt))}",
+            *(_number(arm.per_prompt[metric][index]) for metric, arm in shown),
         ]
         for index, prompt in enumerate(report.prompts)
     ]
@@ -152,16 +152,22 @@ def ending_table(report: Report) -> str:
     return table(head, rows)
 
 
-def parameters(arms: Sequence[ArmResult]) -> str:
+def parameters(report: Report) -> str:
     """Write the parameters in force, those in which arms differ first and marked."""
-    values = {name: [arm.resolved.get(name) for arm in arms] for name in arms[0].resolved}
-    values = {"model": [arm.model for arm in arms], "framework": [arm.framework for arm in arms], **values}
-    differing = [name for name, own in values.items() if any(value != own[0] for value in own)]
-    rest = [name for name in values if name not in differing]
-    head = ["parameter", *(html.escape(arm.name) for arm in arms)]
+    own = [{"model": arm.model, "framework": arm.framework, **arm.resolved} for arm in report.arms]
+    names = list(dict.fromkeys(name for parameters in own for name in parameters))
+    values = {name: [_plain(parameters.get(name)) for parameters in own] for name in names}
+    differing = [name for name in names if len(set(values[name])) > 1]
+    equal = [name for name in names if name not in differing]
+    head = ["parameter", *(named(report, arm.name) for arm in report.arms)]
 
     def rows(names: Sequence[str]) -> list[list[str]]:
-        return [[html.escape(name), *(html.escape(str(value)) for value in values[name])] for name in names]
+        return [[html.escape(name), *map(html.escape, values[name])] for name in names]
 
-    same = f"<details><summary>equal in all arms</summary>{table(head, rows(rest))}</details>"
-    return (table(head, rows(differing), marked=[True] * len(differing)) if differing else "") + same
+    same = table(["parameter", "all arms"], [row[:2] for row in rows(equal)])
+    folded = f"<details><summary>equal in all arms</summary>{same}</details>"
+    return (table(head, rows(differing), marked=True) if differing else "") + folded
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
