@@ -75,7 +75,8 @@ class ScriptedEngine:
                 if position < len(text):
                     last = position == len(text) - 1
                     logprobs = () if params.logprobs is None else (LOGPROBS,)
-                    stream.deliver(TokenEvent(sample, (ord(text[position]),), logprobs, "length" if last else None))
+                    ended = "length" if last else None
+                    stream.deliver(TokenEvent(sample, (ord(text[position]),), logprobs, finish_reason=ended))
         return stream
 
 

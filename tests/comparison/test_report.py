@@ -46,12 +46,12 @@ def page():
     return Page(report_html(*example(prompts=8)))
 
 
-def test_the_page_holds_the_verdict_every_metric_and_five_figures(page):
+def test_the_page_holds_the_verdict_every_metric_and_six_figures(page):
     report, _ = example(prompts=8)
     assert report.verdict[0] in page.text
     for description in METRICS.values():
         assert description.label.name in page.text
-    assert len(page.figures) == 5
+    assert len(page.figures) == 6
     assert [own["name"] for own in page.figures[0]["data"] if own["mode"] == "markers+text"] == ["cold", "hot"]
     assert "prompt 7 <b>&" in page.text
     assert "differs from token" in page.text
@@ -117,8 +117,8 @@ def test_up_to_the_divergence_all_is_shared(baseline, other):
         assert baseline[place : place + 1] != other[place : place + 1]
 
 
-def test_what_two_texts_share_ends_with_a_word():
-    assert shared_text("the old man", "the older man") == 3
+def test_what_two_texts_share_ends_before_a_word_that_they_share_a_part_of():
+    assert shared_text("the old man", "the older man") == 4
     assert shared_text("the old man", "the old man") == 11
-    assert shared_text("the old man", "the old woman") == 7
+    assert shared_text("the old man", "the old woman") == 8
     assert shared_text("abc", "abd") == 0

@@ -58,7 +58,7 @@ def test_every_post_documents_its_body_and_the_errors_with_their_one_schema(docu
         assert "422" not in operation["responses"]
         for status, response in operation["responses"].items():
             content = response["content"]["application/json"]
-            if status != "200":
+            if not status.startswith("2"):
                 assert content["schema"] == {"$ref": "#/components/schemas/FailureAnswer"}
                 assert answers.FailureAnswer.model_validate(content["example"])
 
