@@ -1,0 +1,78 @@
+"""Trainer: what the training loop asks of a framework: one optimiser step, logits, and its state as arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+Inputs = Sequence[np.ndarray] | np.ndarray
+"""Numeric rows or pooled hidden states, float32 [rows, …]; or token ids, one int32 [length] a row, not padded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The rows of one optimiser step.
+
+    Attributes:
+        inputs: as the method takes them.
+        labels: int64 [rows].
+        weights: of the rows' losses, float32 [rows]; the loss is their weighted mean.
+    """
+
+    inputs: Inputs
+    labels: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """What one optimiser step saw, before it moved the weights.
+
+    Attributes:
+        loss: what was minimised, at the training temperature, smoothing and weights included.
+        loss_at_one: plain mean NLL of the same logits at temperature 1.
+        gradient_norm: Euclidean norm over all trained weights, before clipping.
+    """
+
+    loss: float
+    loss_at_one: float
+    gradient_norm: float
+
+
+class Trainer(Protocol):
+    """A classifier in a framework, with its optimiser; temperature, rate and seed are data of every step.
+
+    Nothing else is random or remembered: two trainers with equal state that take equal steps are equal, so a run that
+    was interrupted ends with the weights of one that was not.
+
+    Attributes:
+        num_parameters: trained weights.
+    """
+
+    num_parameters: int
+
+    def step(self, batch: Batch, *, temperature: float, learning_rate: float, seed: int) -> StepFigures:
+        """Move the weights once.
+
+        Args:
+            batch: computed in as many pieces as the plan's `accumulate` says.
+            temperature: the logits are divided by, > 0.
+            learning_rate: ≥ 0.
+            seed: of this step's dropout.
+        """
+
+    def logits(self, inputs: Inputs) -> np.ndarray:
+        """Return the logits of rows, float32 [rows, classes], nothing dropped."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copy everything that a later `step` depends on: weights and the optimiser's moments, by name."""
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Copy the trained weights alone, by name: what serving needs."""
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Take over what `weights` returned; the optimiser is left as it is."""
