@@ -1,4 +1,4 @@
-"""Metrics of a comparison: what each arm's completions of a prompt amount to, as docs/metrics.md defines them."""
+"""Metrics of a comparison: what each arm's completions of a prompt amount to, as docs/comparisons.md defines them."""
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
