@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from server.api import compare, distribution, docs_page, generate, health, tokens
+from server.api import compare, distribution, docs_page, files, generate, health, tokens
 from server.api.documented import restore_nulls
 from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
@@ -20,6 +20,7 @@ from server.api.served import Phase
 from server.comparison.job import ComparisonJob
 from server.engine.engine import Engine
 from server.errors import KelvinError, ModelError
+from server.files.store import FileStore
 from server.jobs.errors import StorageError
 from server.jobs.job import Kind
 from server.jobs.service import JobService
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 Load = Callable[[Settings], dict[str, LoadedModel]]
 OnFailure = Callable[[Exception], None]
+
+FORM_BYTES = 64 * 1024  # what a form has around a file
 
 _DESCRIPTION = (
     "A text-generation sampling server. Bodies are JSON objects in UTF-8; an unknown field is refused, and every error "
@@ -144,15 +147,19 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
             Middleware(AccessLog),
             Middleware(SecurityHeaders),
             Middleware(UnforeseenFailures),
-            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+            Middleware(
+                BodyLimit,
+                max_bytes=settings.max_body_bytes,
+                by_path={"/v1/files": settings.max_file_bytes + FORM_BYTES},
+            ),
         ],
     )
     app.state.settings = settings
     app.state.models = {}
-    app.state.jobs = None
+    app.state.jobs = app.state.files = None
     app.state.phase = Phase.LOADING
     install_failures(app)
-    routers = [room.router for room in (generate, compare, distribution, tokens, health, docs_page)]
+    routers = [room.router for room in (generate, compare, files, distribution, tokens, health, docs_page)]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
@@ -180,6 +187,7 @@ def _load(app: FastAPI, load: Load, on_failure: OnFailure | None, loop: asyncio.
     jobs: JobService | StorageError | None = None
     try:
         models = load(app.state.settings)
+        app.state.files = _open_files(app.state.settings)
         jobs = _open_jobs(app.state.settings, models)
     except Exception as error:
         report = partial(_fail, app, error, on_failure)
@@ -197,6 +205,15 @@ def _open_jobs(settings: Settings, models: dict[str, LoadedModel]) -> JobService
         return JobService(JobStore.open(settings.data_dir), {Kind.COMPARISON: ComparisonJob(lambda: models)})
     except StorageError as error:
         log.error("there will be no jobs: %s", error.message)
+        return error
+
+
+def _open_files(settings: Settings) -> FileStore | StorageError:
+    """Open the uploaded files; a folder that cannot be used fails the routes that need it, and no other."""
+    try:
+        return FileStore.open(settings.data_dir)
+    except StorageError as error:
+        log.error("there will be no files: %s", error.message)
         return error
 
 

@@ -5,6 +5,7 @@ Starlette's BaseHTTPMiddleware hides a client's leaving from the routes behind i
 
 import re
 import secrets
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -53,15 +54,17 @@ class SecurityHeaders:
 class BodyLimit:
     """Refuses a body that is too large, by its announced length or, where it is sent in chunks, as soon as it is."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, by_path: Mapping[str, int] | None = None) -> None:
         """Wrap an application.
 
         Args:
             app: the application; its reading of the body raises the HTTPException.
             max_bytes: bytes of a body at most.
+            by_path: the same for routes that take more or less, by their paths; None: no route does.
         """
         self._app = app
         self._max_bytes = max_bytes
+        self._by_path = dict(by_path or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body's bytes while they are read."""
@@ -69,25 +72,27 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
+        max_bytes = self._by_path.get(scope["path"], self._max_bytes)
         num_bytes = 0
 
         async def counted() -> Message:
             nonlocal num_bytes
-            self._check(announced)
+            _check(announced, max_bytes)
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            self._check(str(num_bytes))
+            _check(str(num_bytes), max_bytes)
             return message
 
         await self._app(scope, counted, send)
 
-    def _check(self, length: str) -> None:
-        if not _CONTENT_LENGTH.fullmatch(length):
-            raise HTTPException(400, "the Content-Length is not a number of bytes; send the body's true length")
-        if int(length) > self._max_bytes:
-            raise HTTPException(
-                413, f"the body has more than the {self._max_bytes} bytes that this server takes; send a shorter one"
-            )
+
+def _check(length: str, max_bytes: int) -> None:
+    if not _CONTENT_LENGTH.fullmatch(length):
+        raise HTTPException(400, "the Content-Length is not a number of bytes; send the body's true length")
+    if int(length) > max_bytes:
+        raise HTTPException(
+            413, f"the body has more than the {max_bytes} bytes that this server takes; send a shorter one"
+        )
 
 
 def _adding(send: Send, headers: dict[str, str]) -> Send:

@@ -95,6 +95,7 @@ class Settings(BaseSettings):
         2_000_000, ge=1, description="Tokens that one comparison may draw: arms x prompts x samples x max_tokens."
     )
     max_body_bytes: int = Field(2 * MEBIBYTE, ge=1024, description="Largest request body; a larger one gets a 413.")
+    max_file_bytes: int = Field(128 * MEBIBYTE, ge=1024, description="Largest uploaded file; a larger one gets a 413.")
     max_timeout_s: float = Field(600.0, gt=0.0, description="Longest timeout_s that a request may ask for, in seconds.")
 
     @model_validator(mode="after")

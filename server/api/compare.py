@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
@@ -16,17 +15,17 @@ from server.api.disconnect import until_disconnect
 from server.api.documented import answer, failures, file_answer, json_body
 from server.api.event_stream import EventStream
 from server.api.job_events import stream_events
+from server.api.job_store import job_store
 from server.api.schemas.answers import ComparisonAnswer, ComparisonList, DeletedAnswer
 from server.api.schemas.compare import CompareRequest
-from server.api.served import find_model, require_phase
+from server.api.served import find_model
 from server.comparison.part import Part, key_of
 from server.comparison.plan import Plan, plan_of
 from server.comparison.preparation import prepare
 from server.comparison.result import Report
 from server.errors import NotFoundError
-from server.jobs.errors import JobStateError, StorageError
+from server.jobs.errors import JobStateError
 from server.jobs.job import Job, Kind
-from server.jobs.service import JobService
 from server.jobs.status import Status
 from server.jobs.store import JobStore
 from server.jobs.watching import wait_for_end
@@ -55,7 +54,7 @@ async def compare(request: Request) -> Response:
     first = find_model(state, None)
     plan = plan_of(body, first_model=first.name, max_tokens=state.settings.max_comparison_tokens)
     prepare(plan, state.models)  # what is wrong with an arm is said now
-    store = _store(state)
+    store = job_store(state)
     key = request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= MAX_KEY:
         raise JobStateError(f"the Idempotency-Key must have 1 to {MAX_KEY} characters")
@@ -74,7 +73,7 @@ async def list_comparisons(
     after: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """List comparisons, newest first, without their reports; `after` is the id of the last one seen."""
-    store = _store(request.app.state)
+    store = job_store(request.app.state)
     jobs = await asyncio.to_thread(store.list_jobs, Kind.COMPARISON, limit=limit + 1, after=after)
     return JSONResponse({"data": [describe(job) for job in jobs[:limit]], "has_more": len(jobs) > limit})
 
@@ -162,16 +161,8 @@ def describe(job: Job, report: dict[str, Any] | None = None) -> dict[str, Any]:
     }
 
 
-def _store(state: State) -> JobStore:
-    require_phase(state)
-    jobs: JobService | StorageError = state.jobs
-    if isinstance(jobs, StorageError):
-        raise jobs
-    return jobs.store
-
-
 async def _find(request: Request, comparison_id: str) -> tuple[JobStore, Job]:
-    store = _store(request.app.state)
+    store = job_store(request.app.state)
     job = await asyncio.to_thread(store.get, comparison_id)
     if job.kind is not Kind.COMPARISON:
         raise NotFoundError("there is no comparison of this id; GET /compare lists them", param="comparison_id")

@@ -117,6 +117,25 @@ def json_body(schema: type[BaseModel], example: dict[str, Any]) -> dict[str, Any
     return {"requestBody": {"required": True, "content": content}}
 
 
+def form_body(example: str) -> dict[str, Any]:
+    """Document the body of a route that takes a file.
+
+    Args:
+        example: a form as a client sends it.
+    """
+    schema = {
+        "type": "object",
+        "required": ["file", "purpose"],
+        "properties": {
+            "file": {"type": "string", "format": "binary", "description": "The file, with its name."},
+            "purpose": {"type": "string", "enum": ["fine-tune"], "description": "What it may be used for."},
+        },
+    }
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema, "example": example}}}
+    }
+
+
 def _inlined(schema: type[BaseModel]) -> dict[str, Any]:
     """Return a schema whose nested models stand where they are used, for their definitions would have no place."""
     whole = schema.model_json_schema()

@@ -9,7 +9,7 @@ from server.jobs.database import Database
 from server.jobs.job import Event, Job, Kind
 from server.jobs.queue import ahead_of
 from server.jobs.schema import EventRow, JobRow, PartRow, as_event, as_job
-from server.jobs.status import Status
+from server.jobs.status import ENDED, Status
 from server.jobs.transitions import find
 
 
@@ -64,6 +64,16 @@ class JobReader:
                 query = query.where(JobRow.number < find(session, after).number)
             return [as_job(row) for row in session.scalars(query)]
 
+    def unfinished(self, kind: Kind) -> list[Job]:
+        """Return the jobs that have not ended, oldest first.
+
+        Args:
+            kind: of the jobs.
+        """
+        query = select(JobRow).where(JobRow.kind == kind, JobRow.status.not_in(ENDED)).order_by(JobRow.number)
+        with self._database.read() as session:
+            return [as_job(row) for row in session.scalars(query)]
+
     def queue_position(self, job_id: str) -> int | None:
         """Return how many jobs end before this one begins; None: it is not queued.
 
@@ -91,6 +101,24 @@ class JobReader:
         with self._database.read() as session:
             find(session, job_id)
             return [as_event(row) for row in session.scalars(query.order_by(EventRow.number).limit(limit))]
+
+    def last_events(self, job_id: str, *, limit: int, before: int | None = None) -> list[Event]:
+        """Return events, newest first.
+
+        Args:
+            job_id: of the job.
+            limit: at most so many, ≥ 1.
+            before: number of the last event of the page before; None: from the newest.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.number.desc()).limit(limit)
+        if before is not None:
+            query = query.where(EventRow.number < before)
+        with self._database.read() as session:
+            find(session, job_id)
+            return [as_event(row) for row in session.scalars(query)]
 
     def part_keys(self, job_id: str) -> list[str]:
         """Return the keys of the finished parts, in the order of their characters.
