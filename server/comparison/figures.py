@@ -9,13 +9,10 @@ from plotly.colors import sample_colorscale
 
 from server.comparison.metrics import METRICS
 from server.comparison.result import ArmResult, Interval, Metric, Report
+from server.reports.drawing import COLD_TO_HOT, FAINT, PALETTE, sized
 
-# Okabe and Ito 2008: told apart by every kind of colour vision, on white and on black.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C00", "#808080")
-COLD_TO_HOT = ["#0072B2", "#9467A8", "#D55E00"]  # in order for every kind of colour vision
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")  # as many as share no factor with the colours
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down")
-FAINT = "rgba(128, 128, 128, 0.45)"
 
 
 def frontier(report: Report) -> go.Figure:
@@ -50,7 +47,7 @@ def frontier(report: Report) -> go.Figure:
     figure.update_layout(showlegend=False)
     figure.update_xaxes(title="surprise, nats a token → less coherent")
     figure.update_yaxes(title="distance → more diverse")
-    return _sized(figure, 480, right=130)
+    return sized(figure, 480, right=130)
 
 
 def per_prompt(report: Report, metric: Metric) -> go.Figure:
@@ -78,7 +75,7 @@ def per_prompt(report: Report, metric: Metric) -> go.Figure:
     figure.update_layout(showlegend=False)
     figure.update_xaxes(type="category", showgrid=False)  # a name such as 0.5 is no number
     figure.update_yaxes(title=", ".join(filter(None, (label.name, label.unit))))
-    return _sized(figure, 380)
+    return sized(figure, 380)
 
 
 def entropy_by_position(report: Report) -> go.Figure:
@@ -86,7 +83,7 @@ def entropy_by_position(report: Report) -> go.Figure:
     figure = _lines(report, [arm.entropy_by_position for arm in report.arms], start=0)
     figure.update_xaxes(title="position in the answer, tokens")
     figure.update_yaxes(title="entropy of the draw, nats", rangemode="tozero")
-    return _sized(figure, 360)
+    return sized(figure, 360)
 
 
 def lengths(report: Report) -> go.Figure:
@@ -100,7 +97,7 @@ def lengths(report: Report) -> go.Figure:
         figure.add_scatter(x=ordered, y=shares, mode="lines", name=html.escape(arm.name), line=line | {"shape": "vh"})
     figure.update_xaxes(title="length, tokens", rangemode="tozero")
     figure.update_yaxes(title="answers at least so long", range=[0, 1.03], tickformat=".0%")
-    return _sized(figure, 360)
+    return sized(figure, 360)
 
 
 def rarefaction(report: Report) -> go.Figure:
@@ -111,7 +108,7 @@ def rarefaction(report: Report) -> go.Figure:
     figure.add_scatter(x=[1, most], y=[1, most], mode="lines", name="all different", line=line, hoverinfo="skip")
     figure.update_xaxes(title="samples of a prompt")
     figure.update_yaxes(title="different answers", rangemode="tozero")
-    return _sized(figure, 360)
+    return sized(figure, 360)
 
 
 def swept(arms: Sequence[ArmResult]) -> bool:
@@ -170,21 +167,4 @@ def _lines(report: Report, values: Sequence[Sequence[float]], start: int) -> go.
     for arm, own, line in zip(report.arms, values, _strokes(report), strict=True):
         places = list(range(start, start + len(own)))
         figure.add_scatter(x=places, y=list(own), mode="lines", name=html.escape(arm.name), line=line)
-    return figure
-
-
-def _sized(figure: go.Figure, height: int, right: int = 20) -> go.Figure:
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 60, "r": right, "t": 30, "b": 50},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13},
-        hovermode="closest",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "xanchor": "left"},
-    )
-    quiet = {"gridcolor": "rgba(128,128,128,0.22)", "zeroline": False, "automargin": True}
-    figure.update_xaxes(**quiet, title={"font": {"size": 13}})
-    figure.update_yaxes(**quiet, title={"font": {"size": 13}})
     return figure

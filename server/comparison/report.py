@@ -1,18 +1,16 @@
 """The report of a comparison as one page of HTML, which needs no network."""
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from string import Template
-
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from server.comparison import figures, tables
 from server.comparison.completion import Completion
 from server.comparison.first_divergence import first_divergence, shared_text
 from server.comparison.metrics import PRIMARIES
 from server.comparison.result import Report
+from server.reports.page import beside, figure, numbers, page, section
+from server.reports.table import table
 
 PROMPTS_SHOWN = 40
 SAMPLES_SHOWN = 4
@@ -36,15 +34,8 @@ def report_html(report: Report, completions: Iterable[Completion]) -> str:
         for own in completions
         if own.prompt_index < PROMPTS_SHOWN and own.sample_index < SAMPLES_SHOWN
     }
-    page = Template(resources.files("server.comparison").joinpath("report.html").read_text(encoding="utf-8"))
-    return page.substitute(
-        title=html.escape(_title(report)),
-        facts=_facts(report),
-        verdict="".join(map(_sentence, report.verdict)),
-        warnings=_warnings(report.warnings),
-        sections="\n".join(_sections(report, written)),
-        plotly=get_plotlyjs().replace("</script", r"<\/script"),
-    )
+    style = resources.files("server.comparison").joinpath("report.css").read_text(encoding="utf-8")
+    return page(_title(report), _facts(report), report.verdict, report.warnings, _sections(report, written), style)
 
 
 def _title(report: Report) -> str:
@@ -52,62 +43,48 @@ def _title(report: Report) -> str:
     return f"{others[0] if len(others) == 1 else f'{len(others)} arms'} against {report.baseline}"
 
 
-def _sentence(sentence: str) -> str:
-    """Let what is claimed stand out from its figures."""
-    claim, colon, rest = sentence.partition(": ")
-    return f"<p><strong>{html.escape(claim)}</strong>{colon}{html.escape(rest)}</p>"
-
-
 def _facts(report: Report) -> str:
     noise = "common random numbers" if report.common_random_numbers else "noise of its own for each arm"
     models = ", ".join(sorted({f"{arm.model} in {arm.framework}" for arm in report.arms}))
-    return html.escape(
+    return (
         f"{len(report.prompts):,} prompts × {len(report.arms)} arms × {report.samples_per_prompt} samples of up to "
         f"{report.max_tokens:,} tokens; {models}; seed {report.seed}, {noise}"
     )
 
 
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in warnings)
-    title = "Before you read on"
-    return f'<section class="warnings" aria-label="{title}"><strong>{title}</strong><ul>{items}</ul></section>'
-
-
 def _sections(report: Report, written: Written) -> Iterator[str]:
-    yield _section(
+    yield section(
         "Diversity against coherence",
         "Up is more diverse; left is closer to what the model itself expects. Bars are 95 % intervals of the mean over "
         "prompts.",
-        _figure("frontier", figures.frontier(report)) + _numbers(tables.arm_table(report)),
+        figure("frontier", figures.frontier(report)) + numbers(tables.arm_table(report)),
     )
-    yield _section("Every arm against the baseline", _contrasts_caption(report), tables.contrast_tables(report))
-    both = "".join(_figure(metric, figures.per_prompt(report, metric)) for metric in PRIMARIES)
-    yield _section(
+    yield section("Every arm against the baseline", _contrasts_caption(report), tables.contrast_tables(report))
+    both = beside(*(figure(metric, figures.per_prompt(report, metric)) for metric in PRIMARIES))
+    yield section(
         "Prompt by prompt",
         "Lines join the arms' values for the same prompt: where they all slope one way, so does the mean.",
-        f'<div class="beside">{both}</div>' + _numbers(tables.prompt_table(report)),
+        both + numbers(tables.prompt_table(report)),
     )
-    yield _section(
+    yield section(
         "Entropy by position",
         "Mean entropy of the distribution that was drawn from, up to where half of the answers have ended.",
-        _figure("entropy", figures.entropy_by_position(report))
-        + _numbers(tables.curve_table(report, "position", 0, [arm.entropy_by_position for arm in report.arms])),
+        figure("entropy", figures.entropy_by_position(report))
+        + numbers(tables.curve_table(report, "position", 0, [arm.entropy_by_position for arm in report.arms])),
     )
-    yield _section(
+    yield section(
         "Different answers",
         "Answers that share most of their words count as one (near-duplicates, as in NoveltyBench).",
-        _figure("rarefaction", figures.rarefaction(report))
-        + _numbers(tables.curve_table(report, "samples", 1, [arm.rarefaction for arm in report.arms])),
+        figure("rarefaction", figures.rarefaction(report))
+        + numbers(tables.curve_table(report, "samples", 1, [arm.rarefaction for arm in report.arms])),
     )
-    yield _section(
+    yield section(
         "Lengths",
         "What share of an arm's answers is at least so long.",
-        _figure("lengths", figures.lengths(report)) + _numbers(tables.ending_table(report)),
+        figure("lengths", figures.lengths(report)) + numbers(tables.ending_table(report)),
     )
-    yield _section("Parameters", "Those in which the arms differ are marked.", tables.parameters(report))
-    yield _section("What they wrote", _written_caption(report), "".join(_prompts(report, written)))
+    yield section("Parameters", "Those in which the arms differ are marked.", tables.parameters(report))
+    yield section("What they wrote", _written_caption(report), "".join(_prompts(report, written)))
 
 
 def _contrasts_caption(report: Report) -> str:
@@ -120,24 +97,6 @@ def _contrasts_caption(report: Report) -> str:
         "Difference from the baseline, paired by prompt: mean with a 95 % interval, sign-flip p adjusted within its "
         "family, d_z the mean in units of its own spread."
     )
-
-
-def _section(title: str, caption: str, body: str) -> str:
-    said = f'<p class="caption">{html.escape(caption)}</p>' if caption else ""
-    return f"<section><h2>{html.escape(title)}</h2>{said}{body}</section>"
-
-
-def _figure(name: str, figure: go.Figure) -> str:
-    encoded = figure.to_json().replace("<", r"\u003c")  # no text can end the script
-    said = f"Figure of {name.replace('_', ' ')}; its numbers are in the table that follows."
-    return (
-        f'<div class="figure"><div data-figure="figure-{name}" role="img" aria-label="{said}"></div>'
-        f'<script type="application/json" id="figure-{name}">{encoded}</script></div>'
-    )
-
-
-def _numbers(table: str) -> str:
-    return f"<details><summary>the numbers</summary>{table}</details>"
 
 
 def _written_caption(report: Report) -> str:
@@ -161,7 +120,7 @@ def _prompts(report: Report, written: Written) -> Iterator[str]:
         ]
         opened = " open" if index < OPEN_PROMPTS else ""
         summary = f'<summary><span class="prompt">{index} · {html.escape(prompt)}</span></summary>'
-        yield f"<details{opened}>{summary}{tables.table(head, rows, kind='texts')}</details>"
+        yield f"<details{opened}>{summary}{table(head, rows, kind='texts')}</details>"
 
 
 def _text(report: Report, written: Written, prompt: int, arm: str, sample: int) -> str:

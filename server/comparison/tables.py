@@ -1,52 +1,13 @@
 """Tables of a report, as HTML: the numbers behind its figures."""
 
 import html
-import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from server.comparison import figures
 from server.comparison.metrics import METRICS, PRIMARIES
-from server.comparison.result import Contrast, Interval, Report
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, marked: bool = False, kind: str = "") -> str:
-    """Write a table; columns of numbers are set to the right.
-
-    Args:
-        head: HTML of the columns' names.
-        rows: HTML of their cells; the first one names its row.
-        marked: whether the rows stand out.
-        kind: class of the table.
-    """
-    rows = list(rows)
-    numeric = [place > 0 and all(_is_number(row[place]) for row in rows) for place in range(len(head))]
-    classes = [' class="number"' if own else "" for own in numeric]
-    top = "".join(f'<th scope="col"{own}>{cell}</th>' for own, cell in zip(classes, head, strict=True))
-    body = "".join(_row(row, classes, marked) for row in rows)
-    return f'<div class="scroll"><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _row(cells: Sequence[str], classes: Sequence[str], marked: bool) -> str:
-    first, *rest = cells
-    written = "".join(f"<td{own}>{cell}</td>" for own, cell in zip(classes[1:], rest, strict=True))
-    return f'<tr{" class=differs" * marked}><th scope="row">{first}</th>{written}</tr>'
-
-
-def _is_number(cell: str) -> bool:
-    return not cell.strip("0123456789.,+−–[]&lt;/ ")
-
-
-def _number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
-    if value is None:
-        return "–"
-    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
-
-
-def _with_interval(value: float | None, interval: Interval | None) -> str:
-    if value is None or interval is None:
-        return _number(value)
-    return f"{_number(value)} [{_number(interval.low)}, {_number(interval.high)}]"
+from server.comparison.result import Contrast, Report
+from server.reports.page import folded
+from server.reports.table import number, plain, table, with_interval
 
 
 def named(report: Report, arm: str) -> str:
@@ -61,7 +22,7 @@ def arm_table(report: Report) -> str:
     """Write every metric of every arm, with its interval."""
     head = ["metric", *(named(report, arm.name) for arm in report.arms)]
     rows = [
-        [_label(metric), *(_with_interval(arm.metrics[metric], arm.intervals[metric]) for arm in report.arms)]
+        [_label(metric), *(with_interval(arm.metrics[metric], arm.intervals[metric]) for arm in report.arms)]
         for metric in METRICS
     ]
     return table(head, rows)
@@ -76,7 +37,7 @@ def contrast_tables(report: Report) -> str:
     """Write the contrasts of the primaries, and those of all other metrics, which are exploratory, folded up."""
     primary = [contrast for contrast in report.comparisons if contrast.primary]
     rest = [contrast for contrast in report.comparisons if not contrast.primary]
-    more = f"<details><summary>all other metrics, exploratory</summary>{_contrast_table(report, rest)}</details>"
+    more = folded("all other metrics, exploratory", _contrast_table(report, rest))
     return _contrast_table(report, primary) + (more if rest else "")
 
 
@@ -88,15 +49,15 @@ def _contrast_table(report: Report, contrasts: Sequence[Contrast]) -> str:
 def _contrast_row(report: Report, contrast: Contrast) -> list[str]:
     interval = "–"
     if contrast.ci_low is not None and contrast.ci_high is not None:
-        interval = f"[{_number(contrast.ci_low, signed=True)}, {_number(contrast.ci_high, signed=True)}]"
+        interval = f"[{number(contrast.ci_low, signed=True)}, {number(contrast.ci_high, signed=True)}]"
     p = contrast.p_adjusted
     return [
         named(report, contrast.arm),
         _label(contrast.metric),
-        _number(contrast.difference, signed=True),
+        number(contrast.difference, signed=True),
         interval,
         "–" if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}").replace("<", "&lt;"),
-        _number(contrast.effect_size, 2, signed=True),
+        number(contrast.effect_size, 2, signed=True),
         f"{contrast.wins} / {contrast.ties} / {contrast.losses}",
         html.escape(contrast.verdict),
     ]
@@ -109,7 +70,7 @@ def prompt_table(report: Report) -> str:
     rows = [
         [
             f"{index} · {html.escape(_shortened(prompt))}",
-            *(_number(arm.per_prompt[metric][index]) for metric, arm in shown),
+            *(number(arm.per_prompt[metric][index]) for metric, arm in shown),
         ]
         for index, prompt in enumerate(report.prompts)
     ]
@@ -131,7 +92,7 @@ def curve_table(report: Report, place: str, start: int, curves: Sequence[Sequenc
     """
     head = [place, *(named(report, arm.name) for arm in report.arms)]
     rows = [
-        [str(start + row), *(_number(curve[row]) if row < len(curve) else "–" for curve in curves)]
+        [str(start + row), *(number(curve[row]) if row < len(curve) else "–" for curve in curves)]
         for row in range(max(map(len, curves), default=0))
     ]
     return table(head, rows)
@@ -156,7 +117,7 @@ def parameters(report: Report) -> str:
     """Write the parameters in force, those in which arms differ first and marked."""
     own = [{"model": arm.model, "framework": arm.framework, **arm.resolved} for arm in report.arms]
     names = list(dict.fromkeys(name for parameters in own for name in parameters))
-    values = {name: [_plain(parameters.get(name)) for parameters in own] for name in names}
+    values = {name: [plain(parameters.get(name)) for parameters in own] for name in names}
     differing = [name for name in names if len(set(values[name])) > 1]
     equal = [name for name in names if name not in differing]
     head = ["parameter", *(named(report, arm.name) for arm in report.arms)]
@@ -165,9 +126,4 @@ def parameters(report: Report) -> str:
         return [[html.escape(name), *map(html.escape, values[name])] for name in names]
 
     same = table(["parameter", "all arms"], [row[:2] for row in rows(equal)])
-    folded = f"<details><summary>equal in all arms</summary>{same}</details>"
-    return (table(head, rows(differing), marked=True) if differing else "") + folded
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (table(head, rows(differing), marked=True) if differing else "") + folded("equal in all arms", same)

@@ -1,9 +1,7 @@
 """The report's page: everything is in it, nothing else is asked for, and no text of a model becomes markup."""
 
-import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
@@ -13,32 +11,7 @@ from server.comparison.first_divergence import first_divergence, shared_text
 from server.comparison.metrics import METRICS
 from server.comparison.report import report_html
 from tests.comparison.example import example
-
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & \u2028"
-
-
-class Page(HTMLParser):
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.links, self.text, self.figures, self._inside = [], [], "", [], None
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        self.tags.append(tag)
-        self.links += [value for name, value in attributes if name in ("src", "href", "srcset", "action")]
-        self._inside = (tag, given)
-
-    def handle_endtag(self, tag):
-        self._inside = None
-
-    def handle_data(self, data):
-        tag, given = self._inside or ("", {})
-        if tag == "script":
-            if given.get("type") == "application/json":
-                self.figures.append(json.loads(data))
-        elif tag != "style":
-            self.text += data
+from tests.page import EVIL, Page
 
 
 @pytest.fixture(scope="module")
