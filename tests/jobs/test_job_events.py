@@ -49,6 +49,25 @@ def stored(events):
     return [json.loads(data) | {"id": int(number)} for number, data in events if number is not None]
 
 
+def calls_of(store, name, monkeypatch):
+    """Return a function that waits until a method of the store has returned so often."""
+    method, calls = getattr(store, name), []
+
+    def counted(*args, **kwargs):
+        result = method(*args, **kwargs)
+        calls.append(result)
+        return result
+
+    def wait_for(count):
+        deadline_s = time.monotonic() + 30
+        while len(calls) < count:
+            assert time.monotonic() < deadline_s, f"{name} was called {len(calls)} times"
+            time.sleep(0.005)
+
+    monkeypatch.setattr(store, name, counted)
+    return wait_for
+
+
 @pytest.fixture
 def finished(store):
     job = store.submit(Kind.COMPARISON, {})
@@ -114,15 +133,16 @@ def test_events_come_as_they_happen_and_all_clients_get_all(client, store):
     assert statuses == ["queued", "running", "paused", "queued", "cancelled"]
 
 
-def test_how_far_a_job_is_comes_without_a_number(client, store):
+def test_how_far_a_job_is_comes_without_a_number(client, store, monkeypatch):
     job = store.submit(Kind.COMPARISON, {})
     claim = store.claim(Kind.COMPARISON)
+    polls = calls_of(store, "get", monkeypatch)
     with ThreadPoolExecutor() as clients:
         answer = clients.submit(ask, client, job.id)
-        for fraction in (0.25, 0.5):
-            time.sleep(0.1)
+        for number, fraction in enumerate((0.25, 0.5), start=1):
+            polls(number)  # what was reported before has been seen
             claim.report(fraction, 3.0)
-        time.sleep(0.1)
+        polls(3)
         claim.succeed({})
         events = parsed(answer.result().text)
     told = [json.loads(data) for number, data in events[:-1] if number is None]
@@ -139,9 +159,10 @@ def test_a_silent_job_sends_comments_so_that_nobody_hangs_up(client, store, monk
     monkeypatch.setattr(job_events, "ALIVE_EVERY_S", 0.02)
     monkeypatch.setattr(watching, "POLL_S", 0.02)
     job = store.submit(Kind.COMPARISON, {})
+    polls = calls_of(store, "get", monkeypatch)
     with ThreadPoolExecutor() as clients:
         answer = clients.submit(ask, client, job.id)
-        time.sleep(0.3)
+        polls(6)  # from the second on, each is followed by a comment
         store.cancel(job.id)
         text = answer.result().text
     assert text.count(": alive\n\n") >= 2
@@ -167,9 +188,10 @@ def test_a_store_that_breaks_while_it_is_read_ends_the_stream_with_an_error(clie
     def broken(*args, **kwargs):
         raise RuntimeError("secret")
 
+    reads = calls_of(store, "events", monkeypatch)
     with ThreadPoolExecutor() as clients:
         answer = clients.submit(ask, client, job.id)
-        time.sleep(0.2)  # it has begun by now
+        reads(2)  # the first found what there was: it has begun
         monkeypatch.setattr(store, "events", broken)
         claim.report(0.5, None)
         text = answer.result().text

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 import pytest
 
 from server.errors import InvalidRequestError
+from server.jobs import context, runner, watching
 from server.jobs.interruptions import Interrupted, Superseded
 from server.jobs.job import Kind
 from server.jobs.status import Status
@@ -57,12 +58,17 @@ def test_a_job_runs_and_its_result_is_kept(store, run):
     assert store.events(job.id)[2].data == {"loss": 0.5}
 
 
-def test_a_submitted_job_is_begun_at_once(store, run):
+@pytest.fixture
+def nobody_polls(monkeypatch):
+    """Let the waits of a test end by being told alone."""
+    for module in (runner, context, watching):
+        monkeypatch.setattr(module, "POLL_S", 600.0)
+
+
+def test_a_submitted_job_is_begun_at_once(store, run, nobody_polls):
     run(lambda job, context: {})
     time.sleep(0.1)  # the runner is asleep by now
-    begun_s = time.monotonic()
     ended(store, store.submit(Kind.COMPARISON, {}).id)
-    assert time.monotonic() - begun_s < 1.0  # it would look by itself every 2 s
 
 
 def raising(error):
@@ -212,24 +218,22 @@ def test_a_handler_that_catches_every_exception_is_interrupted_all_the_same(stor
 
 
 @pytest.mark.parametrize("order", ["cancel", "pause", "stop"])
-def test_waiting_for_a_coroutine_ends_with_the_job(store, run, order):
+def test_waiting_for_a_coroutine_ends_with_the_job(store, run, order, nobody_polls):
     future, begun = Future(), threading.Event()
 
     def handler(job, context):
         begun.set()
         context.result_of(future)
 
-    runner = run(handler)
+    running = run(handler)
     job = store.submit(Kind.COMPARISON, {})
     assert begun.wait(10)
     time.sleep(0.05)  # it waits by now
-    ordered_s = time.monotonic()
     if order == "stop":
-        runner.stop(timeout_s=10.0)
+        running.stop(timeout_s=30.0)
     else:
         getattr(store, order)(job.id)
     wait_until(lambda: store.get(job.id).status is not Status.RUNNING)
-    assert time.monotonic() - ordered_s < 1.0  # it would look by itself every 2 s
     assert future.cancelled()
 
 
@@ -292,9 +296,7 @@ def test_reports_that_follow_at_once_are_not_all_written(store, run):
 
 def test_waiting_gives_the_job_as_it_is_when_the_time_is_up(store):
     job = store.submit(Kind.COMPARISON, {})
-    begun_s = time.monotonic()
     assert asyncio.run(wait_for_end(store, job.id, 0.1)) == job
-    assert time.monotonic() - begun_s < 2.0
 
 
 def test_many_wait_for_one_job_and_the_loop_goes_on(store, run):
