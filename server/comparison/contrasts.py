@@ -62,8 +62,8 @@ class LonePrompt(Generic[Sample]):
         return label_swap_p(first, second, statistic), jackknife_interval(first, second, statistic, confidence)
 
     def _looked_at(self, arm: str, metric: Metric) -> dict[int, Sample]:
-        looks_at = self.looks_at.get(metric, lambda sample: True)
-        return {index: sample for index, sample in self.samples[arm].items() if looks_at(sample)}
+        looks_at = self.looks_at.get(metric)
+        return {index: own for index, own in self.samples[arm].items() if looks_at is None or looks_at(own)}
 
 
 def contrasts(values: Values, terms: Terms, lone: LonePrompt[Sample] | None = None) -> list[Contrast]:
