@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+
 from samplers.logprobs import TokenLogprobs
 from samplers.measures import TokenMeasures
 from samplers.params import SamplingParams
+from server.models.progress import Progress
 
-__all__ = ["Backend", "Decoded", "PromptPiece", "Reproducible", "TokenLogprobs", "TokenMeasures"]
+__all__ = ["Backend", "Decoded", "Embedder", "PromptPiece", "Reproducible", "TokenLogprobs", "TokenMeasures"]
 
 Reproducible = Literal["bitwise", "noise"]
 
@@ -101,3 +104,35 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Stop background work and free the device's memory."""
+
+
+class Embedder(Protocol):
+    """A model's lower blocks, which turn texts into vectors.
+
+    Attributes:
+        framework: `torch` or `tensorflow`.
+        device: `cpu`, `cuda:0`, …
+        dtype: of weights and residual stream.
+        layers: the blocks, from 1, after which hidden states are taken.
+        width: of a vector.
+        max_length: tokens of a row that are read.
+    """
+
+    framework: str
+    device: str
+    dtype: str
+    layers: tuple[int, ...]
+    width: int
+    max_length: int
+
+    def pool(self, token_ids: Sequence[Sequence[int]], progress: Progress | None = None) -> np.ndarray:
+        """Return a vector for each row of tokens, float32 [rows, width].
+
+        Args:
+            token_ids: of each row, from 0 to `vocab_size` - 1; what is beyond `max_length` is not read.
+            progress: called after each pass; None: nobody is told. What it raises ends the work.
+
+        Returns:
+            For each layer the mean over tokens of the hidden state, each divided by its root mean square; zeros for a
+            row without tokens.
+        """

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from server.backends import tensorflow_plain as ops
+from server.backends import tensorflow_plain
 from server.backends.tensorflow_cache import Cache
 from server.models.rope import inverse_frequencies
 from server.models.spec import DecoderSpec
@@ -22,7 +22,15 @@ class Decoder:
     those at its end are stored in a slot that nobody reads.
     """
 
-    def __init__(self, spec: DecoderSpec, weights: DecoderWeights, *, dtype: tf.DType, max_length: int) -> None:
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        weights: DecoderWeights,
+        *,
+        operators: Any = tensorflow_plain,
+        dtype: tf.DType,
+        max_length: int,
+    ) -> None:
         """Make variables of the weights, on the current device, in the layout that the operators want.
 
         A constant would become a part of every program.
@@ -30,10 +38,12 @@ class Decoder:
         Args:
             spec: the decoder's shape.
             weights: its arrays, in any floating type.
+            operators: the module `tensorflow_plain`, or another with the same names.
             dtype: of weights and residual stream; norms stay in float32.
             max_length: positions for which rotary angles are made.
         """
         self.spec = spec
+        self.operators = operators
 
         def vector(array: np.ndarray | None) -> tf.Variable | None:
             return None if array is None else _variable(tf.cast(_tensor(array), dtype))
@@ -42,7 +52,7 @@ class Decoder:
             return None if array is None else _variable(tf.cast(_tensor(array), tf.float32))
 
         def matrix(array: np.ndarray) -> tf.Variable:
-            return _variable(ops.pack(tf.cast(_tensor(array), dtype)))
+            return _variable(operators.pack(tf.cast(_tensor(array), dtype)))
 
         self.embedding = vector(weights.embedding)
         self.embedding_scale = float(dtype.as_numpy_dtype(spec.embedding_scale))  # rounded like the embedding
@@ -67,35 +77,23 @@ class Decoder:
         Returns:
             The residual stream, [rows · tokens, hidden_size].
         """
+        x = self.embed(token_ids, positions)
+        for number in range(len(self.layers)):
+            x = self.block(number, x, slots, positions, keys[number], values[number])
+        return x
+
+    def embed(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """Return the residual stream before the first block, [rows · tokens, hidden_size]; see `forward`."""
         x = tf.gather(self.embedding, tf.reshape(token_ids, [-1]))
         if self.embedding_scale != 1.0:
             x = x * self.embedding_scale
-        if self.positions is not None:
-            x = x + tf.gather(self.positions, tf.reshape(positions, [-1]))
-        for number, layer in enumerate(self.layers):
-            x = self._block(number, layer, x, slots, positions, keys[number], values[number])
-        return x
+        return x if self.positions is None else x + tf.gather(self.positions, tf.reshape(positions, [-1]))
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Turn the residual stream [tokens, hidden_size] into logits, float32 [tokens, vocab_size]."""
-        spec = self.spec
-        x = self._normalize(x, self.final_norm, self.final_norm_bias)
-        logits = ops.linear(x, self.head, spec.vocab_size, None, None, True)
-        if not spec.logit_softcap:
-            return logits
-        return ops.activate(logits / spec.logit_softcap, "tanh", False) * spec.logit_softcap
-
-    def _block(
-        self,
-        number: int,
-        layer: "_Layer",
-        x: Tensor,
-        slots: Tensor,
-        positions: Tensor,
-        keys: Cache,
-        values: Cache,
+    def block(
+        self, number: int, x: Tensor, slots: Tensor, positions: Tensor, keys: Cache | None, values: Cache | None
     ) -> Tensor:
-        spec = self.spec
+        """Run the residual stream [rows · tokens, hidden_size] through one block; other arguments as for `forward`."""
+        ops, spec, layer = self.operators, self.spec, self.layers[number]
         h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
         a = self._attend(number, layer, h, slots, positions, keys, values)
         y = self._add(x, a, layer.out, layer.out_bias, layer.post_attention_norm)
@@ -104,6 +102,15 @@ class Decoder:
         u = ops.activate(u, spec.activation, spec.gated)
         return self._add(y, u, layer.down, layer.down_bias, layer.post_mlp_norm)
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Turn the residual stream [tokens, hidden_size] into logits, float32 [tokens, vocab_size]."""
+        ops, spec = self.operators, self.spec
+        x = self._normalize(x, self.final_norm, self.final_norm_bias)
+        logits = ops.linear(x, self.head, spec.vocab_size, None, None, True)
+        if not spec.logit_softcap:
+            return logits
+        return ops.activate(logits / spec.logit_softcap, "tanh", False) * spec.logit_softcap
+
     def _attend(
         self,
         number: int,
@@ -111,10 +118,10 @@ class Decoder:
         x: Tensor,
         slots: Tensor,
         positions: Tensor,
-        keys: Cache,
-        values: Cache,
+        keys: Cache | None,
+        values: Cache | None,
     ) -> Tensor:
-        spec = self.spec
+        ops, spec = self.operators, self.spec
         heads, kv_heads, head_dim = spec.num_heads, spec.num_kv_heads, spec.head_dim
         qkv = ops.linear(x, layer.qkv, (heads + 2 * kv_heads) * head_dim, layer.qkv_bias, None, False)
         qkv = tf.reshape(qkv, [-1, heads + 2 * kv_heads, head_dim])
@@ -131,13 +138,13 @@ class Decoder:
         self, x: Tensor, h: Tensor, matrix: tf.Variable, bias: tf.Variable | None, post_norm: tf.Variable | None
     ) -> Tensor:
         """Multiply h by a matrix and add it to the residual stream x, normalised before where the model does that."""
-        width = self.spec.hidden_size
+        ops, width = self.operators, self.spec.hidden_size
         if post_norm is not None:
             return x + self._normalize(ops.linear(h, matrix, width, bias, None, False), post_norm, None)
         return ops.linear(h, matrix, width, bias, x, False)
 
     def _normalize(self, x: Tensor, weight: tf.Variable, bias: tf.Variable | None) -> Tensor:
-        return ops.normalize(x, weight, bias, self.spec.norm_eps, self.spec.norm == "layer")
+        return self.operators.normalize(x, weight, bias, self.spec.norm_eps, self.spec.norm == "layer")
 
 
 class _Layer:

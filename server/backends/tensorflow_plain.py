@@ -95,7 +95,7 @@ def attend(
     if cos is not None and sin is not None:
         place = tf.reshape(positions, [-1])
         angle = tf.gather(cos, place), tf.gather(sin, place)
-        query, key = _rotate(query, *angle), _rotate(key, *angle)
+        query, key = rotate(query, *angle), rotate(key, *angle)
     for cache, new in ((keys, key), (values, value)):
         cache.store(new, tf.reshape(slots, [-1]), tf.reshape(positions, [-1]))
     rows, tokens = tf.unstack(tf.shape(positions))  # unknown where a graph is made, constants where XLA compiles it
@@ -133,7 +133,8 @@ def attend(
     return tf.cast(tf.reshape(attended, [rows * tokens, heads, head_dim]), query.dtype)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn heads [tokens, heads, head_dim] by each token's angles, [tokens, half]."""
     half = cos.shape[-1]
     y = tf.cast(x, tf.float32)
     a, b, rest = y[..., :half], y[..., half : 2 * half], y[..., 2 * half :]

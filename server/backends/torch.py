@@ -65,7 +65,7 @@ class TorchBackend:
         """
         if threads:
             torch.set_num_threads(threads)
-        self._device = _pick_device(device)
+        self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
         self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
@@ -81,7 +81,7 @@ class TorchBackend:
             max_length=self.max_length,
         )
         num_rows = num_slots + SCRATCH_SLOTS
-        shape = (num_rows, spec.num_kv_heads, _whole_tiles(self.max_length), spec.head_dim)
+        shape = (num_rows, spec.num_kv_heads, whole_tiles(self.max_length), spec.head_dim)
         self._keys = [torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(spec.num_layers)]
         self._values = [torch.zeros_like(keys) for keys in self._keys]
         self._sampler = Sampler(
@@ -112,7 +112,7 @@ class TorchBackend:
         """Copy the first `length` positions of one slot's keys and values to another slot."""
         with torch.no_grad():
             for cache in (*self._keys, *self._values):
-                cache[target, :, : _whole_tiles(length)] = cache[source, :, : _whole_tiles(length)]
+                cache[target, :, : whole_tiles(length)] = cache[source, :, : whole_tiles(length)]
 
     def admit(
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
@@ -213,12 +213,17 @@ def forward(
     return decoder.logits(decoder(token_ids, slots, positions, keys, values))
 
 
-def _whole_tiles(positions: int) -> int:
+def whole_tiles(positions: int) -> int:
     """Return the positions of the tiles that these positions lie in: the kernels' cache is divided so."""
     return -(-positions // _TILE) * _TILE
 
 
-def _pick_device(device: str) -> torch.device:
+def pick_device(device: str) -> torch.device:
+    """Return torch's device for a name; `auto` is CUDA where it is there.
+
+    Raises:
+        ModelError: it is not there.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():

@@ -78,14 +78,28 @@ class Decoder(nn.Module):
         Returns:
             The residual stream, [tokens, hidden_size].
         """
+        x = self.embed(token_ids, positions)
+        for number in range(len(self.layers)):
+            x = self.block(number, x, slots, positions, keys[number], values[number])
+        return x
+
+    def embed(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """Return the residual stream before the first block, [tokens, hidden_size]; arguments as for `forward`."""
         x: Tensor = self.embedding[token_ids]
         if self.embedding_scale != 1.0:
             x = x * self.embedding_scale
-        if self.positions is not None:
-            x = x + self.positions[positions]
-        for number, layer in enumerate(self.layers):
-            x = self._block(number, layer, x, slots, positions, keys[number], values[number])
-        return x
+        return x if self.positions is None else x + self.positions[positions]
+
+    def block(self, number: int, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Run the residual stream [tokens, hidden_size] through one block; other arguments as for `forward`."""
+        ops, spec, layer = self.operators, self.spec, self.layers[number]
+        h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
+        a = self._attend(number, layer, h, slots, positions, keys, values)
+        y = self._add(x, a, layer.out, layer.out_bias, layer.post_attention_norm)
+        h = self._normalize(x if spec.parallel_residual else y, layer.mlp_norm, layer.mlp_norm_bias)
+        u = ops.linear(h, layer.up, spec.intermediate_size * (1 + spec.gated), layer.up_bias, None, False)
+        u = ops.activate(u, spec.activation, spec.gated)
+        return self._add(y, u, layer.down, layer.down_bias, layer.post_mlp_norm)
 
     def logits(self, x: Tensor) -> Tensor:
         """Turn the residual stream [tokens, hidden_size] into logits, float32 [tokens, vocab_size]."""
@@ -96,18 +110,6 @@ class Decoder(nn.Module):
             return logits
         capped: Tensor = ops.activate(logits / spec.logit_softcap, "tanh", False) * spec.logit_softcap
         return capped
-
-    def _block(
-        self, number: int, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor
-    ) -> Tensor:
-        ops, spec = self.operators, self.spec
-        h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
-        a = self._attend(number, layer, h, slots, positions, keys, values)
-        y = self._add(x, a, layer.out, layer.out_bias, layer.post_attention_norm)
-        h = self._normalize(x if spec.parallel_residual else y, layer.mlp_norm, layer.mlp_norm_bias)
-        u = ops.linear(h, layer.up, spec.intermediate_size * (1 + spec.gated), layer.up_bias, None, False)
-        u = ops.activate(u, spec.activation, spec.gated)
-        return self._add(y, u, layer.down, layer.down_bias, layer.post_mlp_norm)
 
     def _attend(
         self, number: int, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor

@@ -82,7 +82,7 @@ def attend(
         [tokens, heads, head_dim].
     """
     if cos is not None and sin is not None:
-        query, key = _rotate(query, cos[positions], sin[positions]), _rotate(key, cos[positions], sin[positions])
+        query, key = rotate(query, cos[positions], sin[positions]), rotate(key, cos[positions], sin[positions])
     keys[slots, :, positions], values[slots, :, positions] = key, value
     tokens, heads, head_dim = query.shape
     grouped = query.view(tokens, key.shape[1], -1, head_dim)  # query heads of one KV head are rows of one product
@@ -97,7 +97,8 @@ def attend(
     return (weights @ values[slots].float()).to(query.dtype).view(tokens, heads, head_dim)
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn heads [tokens, heads, head_dim] by each token's angles, [tokens, half]."""
     half = cos.shape[-1]
     a, b, rest = x[..., :half].float(), x[..., half : 2 * half].float(), x[..., 2 * half :].float()
     cos, sin = cos[:, None], sin[:, None]
