@@ -11,6 +11,28 @@ Inputs = Sequence[np.ndarray] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """Labelled rows, as a trainer takes them.
+
+    Attributes:
+        inputs: as the method takes them.
+        labels: int64 [rows].
+    """
+
+    inputs: Inputs
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        """Return some of the rows, by their numbers, in that order."""
+        if isinstance(self.inputs, np.ndarray):
+            return Rows(self.inputs[rows], self.labels[rows])
+        return Rows([self.inputs[row] for row in rows], self.labels[rows])
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The rows of one optimiser step.
 
@@ -76,3 +98,34 @@ class Trainer(Protocol):
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Take over what `weights` returned; the optimiser is left as it is."""
+
+
+_STEPS = "steps"
+_WEIGHT, _FIRST, _SECOND = "weight/", "first_moment/", "second_moment/"
+
+
+def named_state(
+    weights: Mapping[str, np.ndarray], moments: Mapping[str, tuple[np.ndarray, np.ndarray]], steps: int
+) -> dict[str, np.ndarray]:
+    """Put a trainer's weights, its optimiser's moments and its count of steps under one set of names."""
+    state = {_STEPS: np.array(steps, np.int64)} | {_WEIGHT + name: weight for name, weight in weights.items()}
+    for name, (first, second) in moments.items():
+        state |= {_FIRST + name: first, _SECOND + name: second}
+    return state
+
+
+def split_state(
+    state: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]], int]:
+    """Take apart what `named_state` put together."""
+    moments = {
+        name.removeprefix(_FIRST): (values, state[_SECOND + name.removeprefix(_FIRST)])
+        for name, values in state.items()
+        if name.startswith(_FIRST)
+    }
+    return weights_of(state), moments, int(state[_STEPS])
+
+
+def weights_of(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the weights of a state, as `Trainer.weights` does."""
+    return {name.removeprefix(_WEIGHT): values for name, values in state.items() if name.startswith(_WEIGHT)}
