@@ -1,0 +1,253 @@
+"""Encoders: texts or numeric rows as the network of a method takes them; what they learn of the training part stays."""
+
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from server.errors import InvalidRequestError
+from server.finetuning.plan import TEXT_METHODS
+from server.finetuning.trainer import Inputs
+from server.models.tokenizer import Tokenizer
+
+Given = Sequence[str] | np.ndarray
+Embed = Callable[[Sequence[str]], np.ndarray]
+
+_FEWEST_TEXTS = 2  # with a token, for the token to be learned: what one text alone has, no other can use
+
+
+class Encoder(Protocol):
+    """What turns inputs into a network's.
+
+    Attributes:
+        row: shape of a row; for token ids the size of the vocabulary.
+    """
+
+    row: tuple[int, ...]
+
+    def encode(self, inputs: Given) -> Inputs:
+        """Turn inputs into rows, in their order."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what was learned of the training part, for `load`."""
+
+
+class Tokens:
+    """Texts as the token ids of a model, for methods that train the model itself."""
+
+    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
+        """Prepare.
+
+        Args:
+            tokenizer: of the model.
+            max_length: tokens of a text that are read, ≥ 1.
+        """
+        self._tokenizer, self._max_length = tokenizer, max_length
+        self.row: tuple[int, ...] = (tokenizer.vocab_size,)
+
+    def encode(self, inputs: Given) -> list[np.ndarray]:
+        """Return the first ids of each text, int32 [tokens]."""
+        return [np.array(self._tokenizer.encode(text)[: self._max_length], np.int32) for text in inputs]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return nothing: the tokenizer is the model's."""
+        return {}
+
+
+class Bags:
+    """Texts as places in a vocabulary: the tokens that several training texts have; others are left out."""
+
+    def __init__(self, tokens: Tokens, vocabulary: np.ndarray) -> None:
+        """Prepare; see `of_training`.
+
+        Args:
+            tokens: gives the ids.
+            vocabulary: the ids that count, int32, rising.
+        """
+        self._tokens, self._vocabulary = tokens, vocabulary
+        self.row: tuple[int, ...] = (len(vocabulary),)
+
+    @classmethod
+    def of_training(cls, tokens: Tokens, texts: Given) -> "Bags":
+        """Learn the vocabulary of the training part.
+
+        Raises:
+            InvalidRequestError: no token is in two texts.
+        """
+        counts = Counter(token for text in tokens.encode(texts) for token in set(text.tolist()))
+        vocabulary = sorted(token for token, count in counts.items() if count >= _FEWEST_TEXTS)
+        if not vocabulary:
+            raise InvalidRequestError(
+                f"no token is in {_FEWEST_TEXTS} training texts, so nothing can be learned; give more texts",
+                param="training_file",
+            )
+        return cls(tokens, np.array(vocabulary, np.int32))
+
+    def encode(self, inputs: Given) -> list[np.ndarray]:
+        """Return the places of each text's known tokens, int32 [tokens]; none may be known."""
+        return [self._places(ids) for ids in self._tokens.encode(inputs)]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the vocabulary."""
+        return {"vocabulary": self._vocabulary}
+
+    def _places(self, ids: np.ndarray) -> np.ndarray:
+        places = np.searchsorted(self._vocabulary, ids)
+        known = places < len(self._vocabulary)
+        known[known] = self._vocabulary[places[known]] == ids[known]
+        return places[known].astype(np.int32)
+
+
+class Scaled:
+    """Numeric rows, each feature with mean 0 and standard deviation 1 over the training part; an image as a whole."""
+
+    def __init__(self, mean: np.ndarray, deviation: np.ndarray) -> None:
+        """Prepare; see `of_training`.
+
+        Args:
+            mean: of a row, float32 of its shape.
+            deviation: likewise, > 0.
+        """
+        self._mean, self._deviation = mean, deviation
+        self.row: tuple[int, ...] = mean.shape
+
+    @classmethod
+    def of_training(cls, rows: np.ndarray, *, together: bool) -> "Scaled":
+        """Learn means and deviations of the training part.
+
+        Args:
+            rows: float32 [rows, …].
+            together: whether all features share one of each, as the pixels of an image do; a feature that never
+                changes becomes 0.
+        """
+        values = np.asarray(rows, np.float64)
+        axes = None if together else 0
+        mean, deviation = values.mean(axis=axes), values.std(axis=axes)
+        deviation = np.where(deviation > 0, deviation, 1.0)
+        shape = values.shape[1:]
+        return cls(*(np.broadcast_to(part, shape).astype(np.float32) for part in (mean, deviation)))
+
+    def encode(self, inputs: Given) -> np.ndarray:
+        """Return the rows scaled, float32 [rows, …].
+
+        Raises:
+            InvalidRequestError: they have another shape, or are no finite numbers.
+        """
+        try:
+            rows = np.asarray(inputs, np.float32)
+        except (TypeError, ValueError):
+            rows = np.zeros(0, np.float32)
+        if rows.shape[1:] != self.row:
+            shape = " x ".join(map(str, self.row))
+            raise InvalidRequestError(f"input must be rows of {shape} numbers", param="input")
+        if not np.isfinite(rows).all():
+            raise InvalidRequestError("input holds a number that is not finite", param="input")
+        return (rows - self._mean) / self._deviation
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return means and deviations."""
+        return {"mean": self._mean, "deviation": self._deviation}
+
+
+class Pooled:
+    """Texts as a model's pooled hidden states, scaled feature by feature."""
+
+    def __init__(self, embed: Embed, scaled: Scaled) -> None:
+        """Prepare.
+
+        Args:
+            embed: returns the states of texts, float32 [texts, width].
+            scaled: of states.
+        """
+        self._embed, self._scaled = embed, scaled
+        self.row = scaled.row
+
+    @classmethod
+    def of_training(cls, embed: Embed, texts: Given) -> "Pooled":
+        """Learn means and deviations of the training part."""
+        return cls(embed, Scaled.of_training(embed(list(texts)), together=False))
+
+    def encode(self, inputs: Given) -> np.ndarray:
+        """Return the scaled states, float32 [texts, width]."""
+        return self._scaled.encode(self._embed(list(inputs)))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return means and deviations."""
+        return self._scaled.arrays()
+
+
+def cached(embed: Embed, folder: Path, of: str) -> Embed:
+    """Keep what an embedder says on disk, so that a run that goes on does not ask it again.
+
+    Args:
+        embed: the embedder.
+        folder: made when it is needed; may be removed at any time.
+        of: everything beside the texts that the answer depends on, in any spelling.
+    """
+
+    def remembered(texts: Sequence[str]) -> np.ndarray:
+        digest = hashlib.sha256(of.encode())
+        for text in texts:
+            encoded = text.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+        path = folder / f"{digest.hexdigest()}.npy"
+        if path.is_file():
+            return np.load(path, allow_pickle=False)
+        states = embed(texts)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            np.save(file, states, allow_pickle=False)
+        os.replace(file.name, path)  # whole or not at all, as a killed process leaves it
+        return states
+
+    return remembered
+
+
+def encoder_for(
+    method: str, train: Given, *, tokenizer: Tokenizer | None, max_length: int, embed: Embed | None
+) -> Encoder:
+    """Make the encoder of a method, from the training part.
+
+    Args:
+        method: of the plan.
+        train: inputs of the training part.
+        tokenizer: of the model, for methods that take texts.
+        max_length: tokens of a text that are read.
+        embed: for `linear_probe`.
+    """
+    require_kind(method, train)
+    if method not in TEXT_METHODS:
+        return Scaled.of_training(np.asarray(train), together=method == "cnn")
+    if method == "linear_probe":
+        assert embed is not None
+        return Pooled.of_training(embed, train)
+    assert tokenizer is not None
+    tokens = Tokens(tokenizer, max_length)
+    return Bags.of_training(tokens, train) if method == "dan" else tokens
+
+
+def load_encoder(
+    method: str, arrays: Mapping[str, np.ndarray], *, tokenizer: Tokenizer | None, max_length: int, embed: Embed | None
+) -> Encoder:
+    """Make the encoder of a classifier again, from what `arrays` returned; see `encoder_for`."""
+    if method in ("linear_probe", "mlp", "cnn"):
+        scaled = Scaled(arrays["mean"], arrays["deviation"])
+        return scaled if embed is None else Pooled(embed, scaled)
+    assert tokenizer is not None
+    tokens = Tokens(tokenizer, max_length)
+    return Bags(tokens, arrays["vocabulary"]) if method == "dan" else tokens
+
+
+def require_kind(method: str, inputs: Given) -> None:
+    """Refuse texts for a method that takes numeric rows, and the other way round."""
+    texts = not isinstance(inputs, np.ndarray)
+    if texts != (method in TEXT_METHODS):
+        wanted, found = ("texts", "numeric rows") if not texts else ("numeric rows", "texts")
+        raise InvalidRequestError(
+            f"{method} takes {wanted}, not {found}; choose another method_name", param="method_name"
+        )
