@@ -1,5 +1,6 @@
 """What the command line shows: progress bars, samples as they grow, tables."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -103,9 +104,11 @@ def show_logprobs(samples: "Sequence[Delta]", tokenizer: "Tokenizer") -> None:
 
 def show_comparison(report: "Report") -> None:
     """Print a comparison's arms as a table, what it found in words, and what a reader must know."""
-    shown = {"pairwise_distance": "distance", "surprise": "surprise, nats", "distinct_2": "distinct-2",
-             "distinct_k": "distinct answers", "seq_rep_4": "repetition", "mean_length": "tokens"}  # fmt: skip
-    table = Table("arm", *shown.values(), box=None)
+    shown = {"pairwise_distance": "distance", "surprise": "surprise", "distinct_2": "distinct-2",
+             "distinct_k": "answers", "seq_rep_4": "repetition", "mean_length": "tokens"}  # fmt: skip
+    table = Table("arm", box=None)
+    for heading in shown.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for arm in report.arms:
         table.add_row(Text(arm.name), *(_with_error(arm.metrics[name], arm.intervals[name]) for name in shown))
     console = Console(highlight=False)
@@ -118,10 +121,14 @@ def show_comparison(report: "Report") -> None:
 
 
 def _with_error(value: float | None, interval: "Interval | None") -> str:
-    """Write a mean, and half of the width of its interval."""
+    """Write a mean and half of the width of its interval, as many digits of both as the latter bears."""
     if value is None:
         return "-"
-    return f"{value:.3f}" if interval is None else f"{value:.3f} ± {(interval.high - interval.low) / 2:.3f}"
+    error = 0.0 if interval is None else (interval.high - interval.low) / 2
+    if not error:
+        return f"{value:.3g}"
+    places = min(3, max(0, -math.floor(math.log10(error))))
+    return f"{value:.{places}f} ±{error:.{places}f}"
 
 
 def announce(host: str, port: int, models: Sequence[str]) -> None:

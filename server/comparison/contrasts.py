@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -40,24 +40,30 @@ class LonePrompt(Generic[Sample]):
         samples: arm → sample index → sample; a failed one is absent. Whatever the measures take, such as rows of a
             matrix of distances made beforehand: each is called some twenty thousand times an arm.
         measures: metric → its value for some samples, 2 or more of them, finite; the metrics that are to be tested.
+        looks_at: metric → whether it looks at a sample; by default, at all of them.
     """
 
     samples: Mapping[str, Mapping[int, Sample]]
     measures: Mapping[Metric, Callable[[Sequence[Sample]], float]]
+    looks_at: Mapping[Metric, Callable[[Sample], bool]] = field(default_factory=dict)
 
     def test(self, arm: str, baseline: str, metric: Metric, confidence: float) -> tuple[float, Interval] | None:
         """Return a p-value and an interval of the difference, for this prompt alone; None where 3 samples lack."""
-        indices = sorted(self.samples[arm].keys() & self.samples[baseline].keys())
+        before, after = self._looked_at(baseline, metric), self._looked_at(arm, metric)
+        indices = sorted(before.keys() & after.keys())
         if metric not in self.measures or len(indices) < 3:
             return None
-        first = [self.samples[baseline][index] for index in indices]
-        second = [self.samples[arm][index] for index in indices]
+        first, second = [before[index] for index in indices], [after[index] for index in indices]
         measure = self.measures[metric]
 
         def statistic(before: Sequence[Sample], after: Sequence[Sample]) -> float:
             return measure(after) - measure(before)
 
         return label_swap_p(first, second, statistic), jackknife_interval(first, second, statistic, confidence)
+
+    def _looked_at(self, arm: str, metric: Metric) -> dict[int, Sample]:
+        looks_at = self.looks_at.get(metric)
+        return {index: own for index, own in self.samples[arm].items() if looks_at is None or looks_at(own)}
 
 
 def contrasts(values: Values, terms: Terms, lone: LonePrompt[Sample] | None = None) -> list[Contrast]:

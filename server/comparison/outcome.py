@@ -111,34 +111,45 @@ def _interval(values: Sequence[float | None], confidence: float) -> Interval | N
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """A completion as the tests within one prompt see it: its row of similarities, and its surprise."""
+    """A completion as the tests within one prompt see it.
 
-    row: int
+    Attributes:
+        row: of its similarities; None: it is short of the budget.
+        surprise: of all its tokens together.
+        tokens: how many these are.
+    """
+
+    row: int | None
     surprise: float
     tokens: int
 
 
 def _lone_prompt(part: Part, terms: Terms, arms: Mapping[str, Arm]) -> LonePrompt[_Sample]:
-    """Prepare the samples of the only prompt for tests among themselves, cut to the budget as its metrics were."""
+    """Prepare the samples of the only prompt for tests among themselves; as in the metrics, the budget cuts wording."""
     samples: dict[str, dict[int, _Sample]] = {name: {} for name in terms.arms}
     cut: list[Sequence[Hashable]] = []
     for completion in part.completions:
         units = arms[completion.arm].units.of(completion)
-        if part.budget is not None and len(units) < part.budget:
-            continue
-        samples[completion.arm][completion.sample_index] = _sample(len(cut), completion)
-        cut.append(units[: part.budget])
+        short = part.budget is not None and len(units) < part.budget
+        sample = _sample(None if short else len(cut), completion)
+        samples[completion.arm][completion.sample_index] = sample
+        if not short:
+            cut.append(units[: part.budget])
     kernel = similarity(cut) if cut else np.empty((0, 0))
     measures = {"pairwise_distance": lambda own: _distance(kernel, own), "surprise": _surprise}
-    return LonePrompt(samples, {metric: measures[metric] for metric in terms.primaries if metric in measures})
+    return LonePrompt(
+        samples,
+        {metric: measures[metric] for metric in terms.primaries if metric in measures},
+        {"pairwise_distance": lambda sample: sample.row is not None},
+    )
 
 
-def _sample(row: int, completion: Completion) -> _Sample:
+def _sample(row: int | None, completion: Completion) -> _Sample:
     return _Sample(row, math.fsum(completion.surprise), len(completion.surprise))
 
 
 def _distance(kernel: Floats, samples: Sequence[_Sample]) -> float:
-    rows = [sample.row for sample in samples]
+    rows = [sample.row for sample in samples if sample.row is not None]
     distance = pairwise_distance(kernel[np.ix_(rows, rows)])
     assert distance is not None, "a test takes two samples at least"
     return distance

@@ -38,6 +38,7 @@ class Splits:
         calibration: the temperature is fitted to it; empty where nothing is fitted.
         test: judges, once.
         classes: names of the classes; a label is a place in it.
+        warnings: what is odd about the rows, in sentences.
     """
 
     train: Examples
@@ -45,3 +46,4 @@ class Splits:
     calibration: Examples
     test: Examples
     classes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()

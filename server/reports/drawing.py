@@ -28,5 +28,5 @@ def sized(figure: go.Figure, height: int, right: int = 20) -> go.Figure:
     )
     quiet = {"gridcolor": "rgba(128,128,128,0.22)", "zeroline": False, "automargin": True}
     figure.update_xaxes(**quiet, title={"font": {"size": 13}})
-    figure.update_yaxes(**quiet, title={"font": {"size": 13}})
+    figure.update_yaxes(**quiet, title={"font": {"size": 13}, "standoff": 14})
     return figure

@@ -58,6 +58,32 @@ def expected(logits, params, token):
     )
 
 
+KNOWN_KEPT = (0.731059, 0.268941)  # of logits 2, 1, 0, -1, with top_p 0.8 or with min_p 0.2
+
+
+@pytest.mark.parametrize(
+    ("params", "entropy", "kl", "q"),
+    [
+        ({"temperature": 0.5}, 0.455429, 0.139936, (0.864955, 0.117059, 0.015842, 0.002144)),
+        ({}, 0.947537, 0.0, (0.643914, 0.236883, 0.087144, 0.032059)),
+        ({"temperature": 2.0}, 1.24505, 0.110563, (0.455054, 0.276004, 0.167405, 0.101536)),
+        ({"top_p": 0.8}, 0.582203, 0.126928, KNOWN_KEPT),
+        ({"min_p": 0.2}, 0.582203, 0.126928, KNOWN_KEPT),
+    ],
+)
+def test_known_answers(xp, params, entropy, kl, q):
+    token_ids, found = measured(xp, [params] * 8, np.float32([[2.0, 1.0, 0.0, -1.0]] * 8))
+    p = (0.643914, 0.236883, 0.087144, 0.032059)
+    for token_id, row in zip(token_ids, found, strict=True):
+        assert (row.entropy, row.kl) == pytest.approx((entropy, kl), abs=1e-6)
+        assert (row.kept, row.top_mass) == (len(q), pytest.approx(q[0], abs=1e-6))
+        assert row.kept_mass == pytest.approx(math.fsum(p[: len(q)]), abs=1e-6)
+        assert row.surprise == pytest.approx(-math.log(p[token_id]), abs=2e-5)
+        assert row.logprob == pytest.approx(math.log(q[token_id]), abs=5e-4)  # of the least, six digits leave three
+        if len(q) == 2:
+            assert row.kl == pytest.approx(-math.log(row.kept_mass), abs=1e-6)  # truncation alone
+
+
 @pytest.mark.parametrize("vocab_size", [1, 5, 211, 2048])
 def test_measures_are_those_of_float64(xp, vocab_size):
     asked = [row for row in ASKED if max(row.get("logit_bias", {0: 0})) < vocab_size]
