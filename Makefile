@@ -33,7 +33,7 @@ OLD_PYTHON = $(PYTHON) is older than Python 3.11, which Kelvin needs: name anoth
 NO_VENV = $(VENV) could not be made; on Debian and Ubuntu the venv module is a package: apt install python3-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types format model bench clean
+.PHONY: help serve test lint types format model bench studies clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -64,6 +64,9 @@ model: $(INSTALLED_DEV) ## fetch the built-in model
 
 bench: $(INSTALLED_DEV) model ## run the benchmarks, one after the other
 	set -e; for script in benchmarks/[a-z]*.py; do $(PYTHON_BIN) "$$script"; done
+
+studies: $(INSTALLED_DEV) model ## draw the studies in docs/ anew, and fail if what they state does not hold
+	set -e; for script in benchmarks/studies/*[a-z]_study.py; do $(PYTHON_BIN) -P "$$script"; done
 
 clean: ## remove what tools left behind; the environment and the models stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

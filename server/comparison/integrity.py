@@ -18,7 +18,7 @@ def warnings(contrasts: Sequence[Contrast], arms: Sequence[ArmResult], terms: Te
     """
     results = {arm.name: arm for arm in arms}
     baseline = results[terms.baseline]
-    said = [line for arm in arms for line in _shortcomings(arm)]
+    said = [line for arm in arms for line in _shortcomings(arm)] + _dropped(arms)
     for arm in (results[name] for name in terms.others):
         if arm.counts.completed and baseline.counts.completed:
             own = [contrast for contrast in contrasts if contrast.arm == arm.name]
@@ -43,11 +43,16 @@ def _shortcomings(arm: ArmResult) -> Iterator[str]:
         return
     if counts.empty:
         yield f"{arm.name}: {counts.empty:,} of {counts.completed:,} completions are empty"
-    if counts.dropped:
-        yield (
-            f"{arm.name}: {counts.dropped:,} of {counts.completed:,} completions are shorter than the common token "
-            "budget, and metrics that depend on length leave them out"
-        )
+
+
+def _dropped(arms: Sequence[ArmResult]) -> list[str]:
+    shares = [f"{arm.counts.dropped:,} of {arm.counts.completed:,} of {arm.name}" for arm in arms if arm.counts.dropped]
+    if not shares:
+        return []
+    return [
+        "metrics that depend on length leave out completions that are shorter than the common token budget: "
+        + ", ".join(shares)
+    ]
 
 
 def _lengths_apart(arm: ArmResult, baseline: ArmResult) -> str:

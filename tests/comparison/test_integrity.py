@@ -37,10 +37,10 @@ def test_an_arm_without_any_completion():
 
 
 def test_empty_and_short_completions():
-    assert said(arms(), result("cold"), result("hot", empty=3, dropped=12)) == [
+    assert said(arms(), result("cold", dropped=2), result("hot", empty=3, dropped=12)) == [
         "hot: 3 of 224 completions are empty",
-        "hot: 12 of 224 completions are shorter than the common token budget, and metrics that depend on length leave "
-        "them out",
+        "metrics that depend on length leave out completions that are shorter than the common token budget: "
+        "2 of 224 of cold, 12 of 224 of hot",
     ]
 
 
