@@ -16,6 +16,7 @@ from server.api import compare, distribution, docs_page, files, generate, health
 from server.api.documented import restore_nulls
 from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
+from server.api.openai import chat, completions, models
 from server.api.served import Phase
 from server.comparison.job import ComparisonJob
 from server.engine.engine import Engine
@@ -26,6 +27,7 @@ from server.jobs.job import Kind
 from server.jobs.service import JobService
 from server.jobs.store import JobStore
 from server.loaded import LoadedModel
+from server.models.chat_template import ChatTemplate
 from server.models.load import load_spec
 from server.models.progress import Progress
 from server.models.reference import ModelRef, parse_model_ref
@@ -108,7 +110,7 @@ def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = N
     from server.models.weights import read_weights
 
     folder = Registry(settings.models_dir).locate(ref, progress)
-    tokenizer, spec = Tokenizer.from_folder(folder), load_spec(folder)
+    tokenizer, chat, spec = Tokenizer.from_folder(folder), ChatTemplate.from_folder(folder), load_spec(folder)
     backend = load_backend(
         ref.framework or settings.framework,
         spec,
@@ -123,7 +125,7 @@ def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = N
     )
     engine = Engine(backend, queue_limit=settings.queue_limit)
     engine.start()
-    return LoadedModel(ref.name, tokenizer, engine, backend.framework, backend.device, backend.dtype)
+    return LoadedModel(ref.name, tokenizer, engine, backend.framework, backend.device, backend.dtype, chat)
 
 
 def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailure | None = None) -> FastAPI:
@@ -159,7 +161,8 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
     app.state.jobs = app.state.files = None
     app.state.phase = Phase.LOADING
     install_failures(app)
-    routers = [room.router for room in (generate, compare, files, distribution, tokens, health, docs_page)]
+    rooms = (generate, completions, chat, models, compare, files, distribution, tokens, health, docs_page)
+    routers = [room.router for room in rooms]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

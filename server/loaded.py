@@ -1,9 +1,11 @@
 """LoadedModel: a model that is served, and what a route needs of it."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from server.backends.base import Backend
 from server.engine.engine import Engine
+from server.models.chat_template import ChatTemplate
 from server.models.tokenizer import Tokenizer
 
 
@@ -18,6 +20,8 @@ class LoadedModel:
         framework: `torch` or `tensorflow`.
         device: `cpu`, `cuda:0`, …
         dtype: of weights and cache.
+        chat: how it reads a conversation; None: it was not made for one.
+        loaded_at: Unix seconds.
     """
 
     name: str
@@ -26,6 +30,8 @@ class LoadedModel:
     framework: str
     device: str
     dtype: str
+    chat: ChatTemplate | None = None
+    loaded_at: float = field(default_factory=time.time)
 
     @property
     def backend(self) -> Backend:
@@ -35,4 +41,6 @@ class LoadedModel:
     def close(self) -> None:
         """Stop the engine, whose requests fail, and free the device's memory."""
         self.engine.stop()
+        if self.chat is not None:
+            self.chat.close()
         self.backend.close()

@@ -8,14 +8,18 @@ from starlette.testclient import TestClient
 from server.app import create_app
 from server.engine.engine import Engine
 from server.loaded import LoadedModel
+from server.models.chat_template import ChatTemplate
 from server.settings import Settings
 from tests.fakes import ByteTokenizer, FakeBackend, wait_until
 
+TEMPLATE = "{% for turn in messages %}{{ '<|start|>' + turn.role + ':' + turn.content }}{% endfor %}<|start|>"
 
-def loaded(backend, *, name="fake", queue_limit=16):
+
+def loaded(backend, *, name="fake", queue_limit=16, chat=TEMPLATE):
     engine = Engine(backend, queue_limit=queue_limit)
     engine.start()
-    return LoadedModel(name, ByteTokenizer(), engine, backend.framework, backend.device, backend.dtype)
+    template = ChatTemplate(chat) if chat else None
+    return LoadedModel(name, ByteTokenizer(), engine, backend.framework, backend.device, backend.dtype, template)
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ class ByteTokenizer:
 
     vocab_size = VOCAB_SIZE
     fingerprint = "bytes"
+    special_names = tuple(NAMES.values())
 
     def encode(self, text: str, special_tokens: bool = False) -> list[int]:
         if special_tokens and text:
@@ -36,6 +37,9 @@ class ByteTokenizer:
 
     def token_text(self, token_id: int) -> str:
         return self.decode([token_id])
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return bytes([token_id]) if token_id < 256 else NAMES[token_id].encode()
 
     def has_text(self, token_id: int) -> bool:
         return token_id < 256

@@ -79,6 +79,16 @@ def await_ready(url, process, log):
     pytest.fail(f"not ready within {READY_WITHIN_S} s: {log.read_text()}")
 
 
+@pytest.mark.model
+@pytest.mark.parametrize("program", re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL))
+def test_programs_print_what_the_server_answers(program, server, tmp_path):
+    assert "localhost:8000" in program
+    command = [sys.executable, "-c", program.replace("localhost:8000", server)]
+    outcome = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.strip()
+
+
 def test_every_block_is_of_a_kind_that_is_checked():
     assert {block.split()[0] for block in BLOCKS} <= {"make", "curl", "kelvin", "docker"}
     assert blocks("make")

@@ -165,7 +165,7 @@ def restore_nulls(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[
     """
     for route in routes:
         [method] = route.methods
-        operation = document["paths"][route.path][method.lower()]
+        operation = document["paths"][route.path_format][method.lower()]
         operation.update(route.openapi_extra or {})
         for status, response in route.responses.items():
             for media_type, content in response["content"].items():

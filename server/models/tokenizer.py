@@ -1,12 +1,26 @@
 """Tokenizer: text to token ids and back, with special tokens only where the server itself wrote the text."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import tokenizers
 
 from server.errors import InvalidRequestError, ModelError
+
+_REPLACEMENT = "\ufffd"
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece names a token of one byte
+
+
+def _byte_level_alphabet() -> dict[str, int]:
+    """Return the byte that each character of a byte-level token stands for: itself where it can be seen."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_level_alphabet()
 
 
 class Tokenizer:
@@ -17,6 +31,7 @@ class Tokenizer:
 
     Attributes:
         fingerprint: the same for tokenizers that are the same.
+        special_names: names of the special tokens, such as `<|im_end|>`.
     """
 
     def __init__(self, serialised: str) -> None:
@@ -27,6 +42,7 @@ class Tokenizer:
         self._text.encode_special_tokens = True
         added = self._template.get_added_tokens_decoder()
         self._special_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        self.special_names = tuple(token.content for token in added.values() if token.special)
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Tokenizer":
@@ -100,6 +116,17 @@ class Tokenizer:
     def token_text(self, token_id: int) -> str:
         """Return one token's text, for display; part of a character shows as U+FFFD."""
         return self.decode([token_id])
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Return one token's bytes, which may be part of a character; None where they cannot be told."""
+        text = self.token_text(token_id)
+        if _REPLACEMENT not in text:
+            return text.encode("utf-8")
+        name = self._template.id_to_token(token_id)
+        if name is not None and (byte := _BYTE.fullmatch(name)):
+            return bytes([int(byte[1], 16)])
+        values = [_BYTE_OF.get(character) for character in name or ""]
+        return None if None in values else bytes(value for value in values if value is not None)
 
     def has_text(self, token_id: int) -> bool:
         """Tell whether a token adds to the text of an answer: it exists and is not special."""

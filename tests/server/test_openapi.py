@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from samplers.params import SamplingParams, SamplingParamsError
 from server.api import examples
-from server.api.schemas import answers, finetuning_answers
+from server.api.schemas import answers, finetuning_answers, openai_answers
 from server.api.schemas.generate import GenerateRequest
 
 
@@ -28,6 +28,10 @@ def operations(document):
 def test_every_route_is_there_and_documented(document):
     assert {(path, method) for path, method, _ in operations(document)} == {
         ("/generate", "post"),
+        ("/v1/completions", "post"),
+        ("/v1/chat/completions", "post"),
+        ("/v1/models", "get"),
+        ("/v1/models/{model_id}", "get"),
         ("/distribution", "post"),
         ("/tokenize", "post"),
         ("/detokenize", "post"),
@@ -89,7 +93,8 @@ def test_the_examples_of_bodies_are_taken_and_those_of_answers_fit_their_schemas
         else:
             continue
         name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
-        schema = TypeAdapter(getattr(answers, name, None) or getattr(finetuning_answers, name))
+        homes = [home for home in (answers, finetuning_answers, openai_answers) if hasattr(home, name)]
+        schema = TypeAdapter(getattr(homes[0], name))
         schema.validate_python(response.json())
         schema.validate_python(content["application/json"]["example"])
 

@@ -27,6 +27,12 @@ def _check_several(value: Any) -> str | list[str] | list[int]:
     raise PydanticCustomError("prompt_type", "Input should be a text, a list of texts or a list of token ids")
 
 
+def _check_any(value: Any) -> str | list[str] | list[int] | list[list[int]]:
+    if isinstance(value, list) and value and all(_all_of(int, item) for item in value):
+        return _bounded([_bounded(item, MAX_PROMPT_TOKENS, "token ids") for item in value], MAX_PROMPTS, "prompts")
+    return _check_several(value)
+
+
 def _all_of(kind: type, value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is kind for item in value)
 
@@ -44,4 +50,14 @@ _TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max
 Prompt = Annotated[str | list[int], PlainValidator(_check, json_schema_input_type=str | _TokenIds)]
 Prompts = Annotated[
     str | list[str] | list[int], PlainValidator(_check_several, json_schema_input_type=str | _Texts | _TokenIds)
+]
+AnyPrompts = Annotated[
+    str | list[str] | list[int] | list[list[int]],
+    PlainValidator(
+        _check_any,
+        json_schema_input_type=str
+        | _Texts
+        | _TokenIds
+        | Annotated[list[_TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)],
+    ),
 ]
