@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samplers.calibration import probabilities
@@ -12,6 +12,7 @@ from samplers.learning_rates import coupled_rate, rate_factor
 from samplers.schedules import share_of, temperature_at
 
 NAMES = ["constant", "linear", "cosine", "exponential", "step"]
+laws = settings(deadline=None, max_examples=50)  # a busy machine is no fault
 temperatures = st.floats(1e-3, 1e3)
 shares = st.floats(0, 1)
 
@@ -42,6 +43,7 @@ def test_one_point_is_constant():
     assert [temperature_at("piecewise", s, start=9.0, end=9.0, points=[(0.5, 2.0)]) for s in (0, 0.5, 1)] == [2, 2, 2]
 
 
+@laws
 @given(st.sampled_from(NAMES), temperatures, temperatures, st.integers(2, 50))
 def test_the_ends_are_exact(schedule, start, end, steps):
     given = {"start": start, "end": end, "steps": steps}
@@ -49,6 +51,7 @@ def test_the_ends_are_exact(schedule, start, end, steps):
     assert temperature_at(schedule, 1.0, **given) == (start if schedule == "constant" else end)
 
 
+@laws
 @given(st.sampled_from(NAMES), temperatures, temperatures, st.integers(2, 50), shares, shares)
 def test_a_schedule_stays_within_its_ends_and_never_turns_back(schedule, start, end, steps, first, second):
     first, second = sorted((first, second))
@@ -58,11 +61,13 @@ def test_a_schedule_stays_within_its_ends_and_never_turns_back(schedule, start, 
     assert all(later >= earlier * (1 - math.copysign(1e-12, earlier)) for earlier, later in pairwise(rising))
 
 
+@laws
 @given(st.sampled_from(NAMES), temperatures, shares)
 def test_equal_ends_are_constant(schedule, temperature, share):
     assert temperature_at(schedule, share, start=temperature, end=temperature, steps=4) == temperature
 
 
+@laws
 @given(st.integers(2, 40), st.integers(1, 20))
 def test_each_level_has_an_equal_share_of_the_epochs(steps, each):
     """In a training of steps · each + 1 epochs, the last epoch ends the last level."""
@@ -103,6 +108,7 @@ def test_the_share_of_warm_up_is_not_rounded_up_by_a_rounding_error():
     assert [rate_factor(step, 30, warmup=0.1) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1])
 
 
+@laws
 @given(st.integers(1, 60), st.floats(0, 1, exclude_max=True), st.sampled_from(["none", "linear", "cosine"]))
 def test_rates_rise_then_fall_and_are_never_zero(steps, warmup, decay):
     factors = [rate_factor(step, steps, warmup=warmup, decay=decay) for step in range(steps)]

@@ -32,9 +32,10 @@ def keys_of(inputs: Sequence[str] | np.ndarray, seed: int) -> np.ndarray:
 def allot(labels: np.ndarray, keys: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     """Draw parts in which every class has the same share.
 
-    A part has its share of all rows, rounded, at least 1; of each class its share as near as whole rows come. One row
-    of each class, or what holds the same, is in no part. Rows that hold the same count as of their commonest class; if
-    there are more of them than two and a quarter of a part, they are in none.
+    A part has its share of all rows, rounded up or down, at least 1, and all parts together theirs; of each class it
+    has its share as near as whole rows come. One row of each class, with those that hold the same, is in no part. Rows
+    that hold the same count as of their commonest class; where there are more than two of them, and more than a
+    quarter of the class's rows in a part, they are in none.
 
     Args:
         labels: int64 [rows], at least 1 row.
@@ -78,7 +79,7 @@ def _wanted(totals: np.ndarray, shares: Sequence[float]) -> np.ndarray:
         sum_of_shares += share
         lacking = np.clip(sum_of_shares * totals - given, 0, free - given)
         whole = np.floor(lacking + 1e-9).astype(np.int64)
-        left = max(1, round(share * int(totals.sum()))) - int(whole.sum())
+        left = max(1, round(sum_of_shares * totals.sum()) - int(given.sum())) - int(whole.sum())
         for place in np.argsort(-(lacking - whole), kind="stable")[: max(left, 0)]:
             whole[place] += min(1, free[place] - given[place] - whole[place])
         wanted[:, part] = whole

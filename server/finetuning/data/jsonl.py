@@ -35,7 +35,7 @@ def _object(line: bytes | None) -> dict[str, Any]:
     if line is None:
         raise LineError("too_long", f"the line has more than {MOST_BYTES // 2**20} MiB; shorten it")
     try:
-        found = json.loads(line.decode("utf-8"), object_pairs_hook=_once)
+        found = json.loads(line.decode("utf-8").rstrip(), object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise LineError("not_utf8", f"byte {error.start + 1} is not UTF-8; save the file as UTF-8") from None
     except json.JSONDecodeError as error:

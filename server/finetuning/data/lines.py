@@ -7,7 +7,7 @@ from server.finetuning.data.faults import DataError
 
 MOST_BYTES: Final = 8 * 2**20  # of a line; an image of 224 x 224 x 3 takes about 1 MB
 _BOM = b"\xef\xbb\xbf"
-_LOOKED_AT = 65_536
+_BLOCK = 65_536
 _FOREIGN = (
     (b"\xff\xfe", "UTF-16 or UTF-32", "save it as UTF-8"),
     (b"\xfe\xff", "UTF-16", "save it as UTF-8"),
@@ -31,7 +31,7 @@ def open_format(file: IO[bytes]) -> Literal["jsonl", "csv"]:
     Raises:
         DataError: it is neither JSONL nor CSV, or has no line.
     """
-    start = file.read(_LOOKED_AT)
+    start = file.read(_BLOCK)
     for mark, kind, remedy in _FOREIGN:
         if start.startswith(mark):
             raise DataError("unknown_format", f"the file is {kind}; {remedy}")
@@ -60,7 +60,7 @@ def numbered_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _skip_line(file: IO[bytes]) -> None:
-    while (rest := file.readline(MOST_BYTES)) and not rest.endswith(b"\n"):
+    while (rest := file.readline(_BLOCK)) and not rest.endswith(b"\n"):
         pass
 
 
