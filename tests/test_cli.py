@@ -23,7 +23,15 @@ from server.errors import ModelError
 from server.settings import Settings
 
 LOGPROBS = TokenLogprobs(logprob=-0.5, top_ids=(72, 104), top_logprobs=(-0.5, -1.5), entropy=1.25, kept=9)
-WITHOUT_OPTION = {"models_dir", "data_dir", "cache_dir", "max_body_bytes", "max_timeout_s", "max_comparison_tokens"}
+WITHOUT_OPTION = {
+    "models_dir",
+    "data_dir",
+    "cache_dir",
+    "max_body_bytes",
+    "max_timeout_s",
+    "max_comparison_tokens",
+    "max_file_bytes",
+}
 
 
 @pytest.fixture

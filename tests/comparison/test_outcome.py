@@ -99,7 +99,7 @@ def test_texts_of_one_prompt_are_cut_to_a_budget_of_all_arms_and_the_short_ones_
     first = [text.split()[:18] for text in told[0]["hot"]]
     assert outcome.arms[1].per_prompt["pairwise_distance"][0] == pytest.approx(pairwise_distance(similarity(first)))
     assert outcome.arms[1].metrics["mean_length"] == 40
-    assert any(line.startswith("cold: 6 of 24 completions are shorter") for line in outcome.warnings)
+    assert any(line.endswith("token budget: 6 of 24 of cold") for line in outcome.warnings)
     assert any("mean lengths of hot and cold differ by more than 10 %" in line for line in outcome.warnings)
 
 
