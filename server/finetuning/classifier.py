@@ -1,5 +1,7 @@
 """Classifier: a finished fine-tune as a folder that needs nothing else of the job: weights, classes, temperatures.
 
+One that reads with a model, `linear_probe`, needs that model's folder beside its own.
+
 The folder has `weights.safetensors`, `encoder.safetensors`, for texts a copy of the model's `tokenizer.json`, and a
 manifest with the SHA-256 of each. Nothing in it is code. Its weights fit either framework.
 """
@@ -16,8 +18,9 @@ from safetensors.numpy import load_file
 
 from server.errors import ModelError
 from server.finetuning.durable import MANIFEST, DamagedError, checked_manifest, write_arrays, write_folder
+from server.finetuning.embedding import model_embed
 from server.finetuning.errors import ClassifierError
-from server.finetuning.inputs import Encoder, Given, load_encoder, require_kind
+from server.finetuning.inputs import Encoder, Given, Tokens, load_encoder, require_kind
 from server.finetuning.network import Network
 from server.finetuning.plan import TEXT_METHODS, Method
 from server.finetuning.trainer import Trainer
@@ -129,6 +132,7 @@ def load_classifier(folder: Path, *, framework: Literal["torch", "tensorflow"] |
 
     Raises:
         ClassifierError: the folder is damaged or not a classifier's.
+        ModelError: the model that it reads with cannot be loaded; raised when the first text is to be read.
         InvalidRequestError: the framework is not installed.
     """
     try:
@@ -136,10 +140,14 @@ def load_classifier(folder: Path, *, framework: Literal["torch", "tensorflow"] |
         manifest.pop("files")
         card = Card.model_validate(manifest)
         weights, arrays = load_file(folder / _WEIGHTS), load_file(folder / _ENCODER)
-        tokenizer = Tokenizer.from_folder(folder) if card.method in TEXT_METHODS else None
+        tokens = Tokens(Tokenizer.from_folder(folder), card.max_length) if card.method in TEXT_METHODS else None
     except (DamagedError, ValidationError, SafetensorError, FileNotFoundError, ModelError) as error:
         raise ClassifierError(
             f"the classifier in {folder} cannot be used: {error}; check {MANIFEST} beside its files, or train it again"
         ) from error
-    encoder = load_encoder(card.method, arrays, tokenizer=tokenizer, max_length=card.max_length, embed=None)
-    return Classifier(card, encoder, trainer_of(framework or card.framework, card.network, weights))
+    reckoner = framework or card.framework
+    embed = None
+    if card.method == "linear_probe" and tokens is not None:
+        embed = model_embed(reckoner, Path(card.model_dir), tokens, card.max_length)
+    encoder = load_encoder(card.method, arrays, tokens, embed)
+    return Classifier(card, encoder, trainer_of(reckoner, card.network, weights))

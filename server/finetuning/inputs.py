@@ -1,11 +1,7 @@
 """Encoders: texts or numeric rows as the network of a method takes them; what they learn of the training part stays."""
 
-import hashlib
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -181,44 +177,17 @@ class Pooled:
         return self._scaled.arrays()
 
 
-def cached(embed: Embed, folder: Path, of: str) -> Embed:
-    """Keep what an embedder says on disk, so that a run that goes on does not ask it again.
-
-    Args:
-        embed: the embedder.
-        folder: made when it is needed; may be removed at any time.
-        of: everything beside the texts that the answer depends on, in any spelling.
-    """
-
-    def remembered(texts: Sequence[str]) -> np.ndarray:
-        digest = hashlib.sha256(of.encode())
-        for text in texts:
-            encoded = text.encode("utf-8", "surrogatepass")
-            digest.update(len(encoded).to_bytes(8, "little") + encoded)
-        path = folder / f"{digest.hexdigest()}.npy"
-        if path.is_file():
-            return np.load(path, allow_pickle=False)
-        states = embed(texts)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            np.save(file, states, allow_pickle=False)
-        os.replace(file.name, path)  # whole or not at all, as a killed process leaves it
-        return states
-
-    return remembered
-
-
-def encoder_for(
-    method: str, train: Given, *, tokenizer: Tokenizer | None, max_length: int, embed: Embed | None
-) -> Encoder:
+def encoder_for(method: str, train: Given, tokens: Tokens | None, embed: Embed | None) -> Encoder:
     """Make the encoder of a method, from the training part.
 
     Args:
         method: of the plan.
         train: inputs of the training part.
-        tokenizer: of the model, for methods that take texts.
-        max_length: tokens of a text that are read.
+        tokens: of the model, for methods that take texts.
         embed: for `linear_probe`.
+
+    Raises:
+        InvalidRequestError: the inputs are not what the method takes.
     """
     require_kind(method, train)
     if method not in TEXT_METHODS:
@@ -226,20 +195,18 @@ def encoder_for(
     if method == "linear_probe":
         assert embed is not None
         return Pooled.of_training(embed, train)
-    assert tokenizer is not None
-    tokens = Tokens(tokenizer, max_length)
+    assert tokens is not None
     return Bags.of_training(tokens, train) if method == "dan" else tokens
 
 
-def load_encoder(
-    method: str, arrays: Mapping[str, np.ndarray], *, tokenizer: Tokenizer | None, max_length: int, embed: Embed | None
-) -> Encoder:
+def load_encoder(method: str, arrays: Mapping[str, np.ndarray], tokens: Tokens | None, embed: Embed | None) -> Encoder:
     """Make the encoder of a classifier again, from what `arrays` returned; see `encoder_for`."""
-    if method in ("linear_probe", "mlp", "cnn"):
-        scaled = Scaled(arrays["mean"], arrays["deviation"])
-        return scaled if embed is None else Pooled(embed, scaled)
-    assert tokenizer is not None
-    tokens = Tokens(tokenizer, max_length)
+    if method not in TEXT_METHODS:
+        return Scaled(arrays["mean"], arrays["deviation"])
+    if method == "linear_probe":
+        assert embed is not None
+        return Pooled(embed, Scaled(arrays["mean"], arrays["deviation"]))
+    assert tokens is not None
     return Bags(tokens, arrays["vocabulary"]) if method == "dan" else tokens
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from server.errors import InvalidRequestError
-from server.finetuning.channel import Channel
+from server.finetuning.channel import Channel, Stopped
 from server.finetuning.checkpoints import Checkpoints
 from server.finetuning.classifier import Card, save_classifier
+from server.finetuning.embedding import fingerprint, kept_on_disk, model_embed
 from server.finetuning.evaluation import confused, fitted, judge, serving_temperature
 from server.finetuning.examples import Examples, Splits
-from server.finetuning.inputs import Encoder, encoder_for
+from server.finetuning.inputs import Encoder, Tokens, encoder_for
 from server.finetuning.loop import Loop
 from server.finetuning.network import network_for
 from server.finetuning.outcome import Figures, Outcome
@@ -24,6 +25,7 @@ from server.models.tokenizer import Tokenizer
 
 CLASSIFIER = "classifier"
 CHECKPOINTS = "checkpoints"
+EMBEDDINGS = "embeddings"
 
 
 def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome:
@@ -32,7 +34,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     Args:
         plan: what is trained; its search is the caller's.
         splits: the rows.
-        folder: of the job; gets `checkpoints` and `classifier`.
+        folder: of the job; gets `checkpoints`, `classifier` and, for `linear_probe`, `embeddings`.
         channel: hears how it goes, and says whether to stop.
 
     Returns:
@@ -46,7 +48,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     """
     began_s = time.monotonic()
     _require_rows(splits)
-    encoder = encoder_of(plan, splits.train)
+    encoder = encoder_of(plan, splits.train, folder, channel)
     network = network_for(plan.method, encoder.row, len(splits.classes))
     trainer = new_trainer(plan, network)
     train_rows, validation = encoded(encoder, splits.train), encoded(encoder, splits.validation)
@@ -98,21 +100,33 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     )
 
 
-def encoder_of(plan: Plan, train: Examples) -> Encoder:
+def encoder_of(plan: Plan, train: Examples, folder: Path, channel: Channel) -> Encoder:
     """Make the encoder of a plan, from the training part.
 
     Args:
         plan: what is trained.
         train: the rows it learns from.
+        folder: of the job; gets `embeddings` where a model's hidden states are read.
+        channel: hears how far reading is, and says whether to stop.
 
     Raises:
-        InvalidRequestError: they are not what the method takes.
+        InvalidRequestError: the rows are not what the method takes.
     """
-    texts = plan.method in TEXT_METHODS
-    tokenizer = Tokenizer.from_folder(Path(plan.model_dir)) if texts else None
-    return encoder_for(
-        plan.method, train.inputs, tokenizer=tokenizer, max_length=plan.hyperparameters.max_length, embed=None
-    )
+    if plan.method not in TEXT_METHODS:
+        return encoder_for(plan.method, train.inputs, None, None)
+    model_dir, max_length = Path(plan.model_dir), plan.hyperparameters.max_length
+    tokens = Tokens(Tokenizer.from_folder(model_dir), max_length)
+    if plan.method != "linear_probe":
+        return encoder_for(plan.method, train.inputs, tokens, None)
+
+    def told(_: float) -> None:
+        if channel.should_stop:
+            raise Stopped
+        channel.progress(0.0, epoch=0, step=0, eta_s=None)
+
+    embed = model_embed(plan.framework, model_dir, tokens, max_length)
+    of = f"{plan.framework} {max_length} {fingerprint(model_dir)}"
+    return encoder_for(plan.method, train.inputs, tokens, kept_on_disk(embed, folder / EMBEDDINGS, of, told))
 
 
 def encoded(encoder: Encoder, examples: Examples) -> Rows:

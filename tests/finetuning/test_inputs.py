@@ -1,0 +1,100 @@
+"""Encoders: vocabularies, scales, and hidden states that are read once."""
+
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers
+
+from server.backends import torch_embedder
+from server.errors import InvalidRequestError
+from server.finetuning.channel import Stopped
+from server.finetuning.classifier import load_classifier
+from server.finetuning.embedding import kept_on_disk
+from server.finetuning.examples import Examples, Splits
+from server.finetuning.inputs import Bags, Scaled, Tokens
+from server.finetuning.training import train
+from server.models.tokenizer import Tokenizer
+from tests.backends.checkpoints import write_checkpoint
+from tests.finetuning.digits import FRAMEWORKS, Heard, a_plan
+
+WORDS = ["?", "ship", "wave", "salt", "flour", "oven", "yeast", "the", "of", "one"]
+
+
+def write_tokenizer(folder):
+    tokenizer = tokenizers.Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, "?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture
+def tokens(tmp_path):
+    write_tokenizer(tmp_path)
+    return Tokens(Tokenizer.from_folder(tmp_path), max_length=4)
+
+
+def test_texts_are_read_up_to_the_maximal_length(tokens):
+    (ids,) = tokens.encode(["ship wave salt flour oven"])
+    assert ids.tolist() == [1, 2, 3, 4]
+
+
+def test_a_bag_knows_the_tokens_of_several_training_texts(tokens):
+    bags = Bags.of_training(tokens, ["ship wave wave", "ship the", "the oven"])
+    assert bags.row == (2,)  # ship and the: wave is in one text only, though twice
+    encoded = bags.encode(["the ship ship wave", "oven", "", "one ?"])
+    assert [ids.tolist() for ids in encoded] == [[1, 0, 0], [], [], []]
+    with pytest.raises(InvalidRequestError, match="no token is in 2 training texts"):
+        Bags.of_training(tokens, ["ship", "wave"])
+
+
+def test_features_are_scaled_each_for_itself_and_pixels_together():
+    rows = np.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]], np.float32)
+    alone, together = (Scaled.of_training(rows, together=flag).encode(rows) for flag in (False, True))
+    np.testing.assert_allclose(alone, [[-1, -1, 0], [1, 1, 0]])
+    np.testing.assert_allclose(together, (rows - rows.mean()) / rows.std(), rtol=1e-6)
+
+
+def counted(calls):
+    def embed(texts):
+        calls.append(list(texts))
+        return np.array([[len(text), text.count("a")] for text in texts], np.float32)
+
+    return embed
+
+
+def test_hidden_states_are_read_once_whatever_ends_the_process(tmp_path):
+    texts, calls, fractions = [f"text {number}" for number in range(600)], [], []
+    embed = kept_on_disk(counted(calls), tmp_path / "kept", "model", fractions.append)
+    first = embed(texts)
+    assert [len(call) for call in calls] == [256, 256, 88]
+    assert fractions == pytest.approx([0, 256 / 600, 512 / 600])
+    (tmp_path / "kept" / "x.unfinished").write_bytes(b"half")
+    again = kept_on_disk(counted(calls), tmp_path / "kept", "model", lambda done: None)(texts)
+    np.testing.assert_array_equal(first, again)
+    assert len(calls) == 3
+    kept_on_disk(counted(calls), tmp_path / "kept", "another model", lambda done: None)(texts[:3])
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_linear_probe_reads_with_the_model_and_its_classifier_answers_as_it_was_judged(
+    framework, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch_embedder, "load_kernels", lambda cache_dir: False)  # which would take long to compile
+    monkeypatch.setenv("KELVIN_CACHE_DIR", str(tmp_path / "cache"))
+    model_dir, job = tmp_path / "model", tmp_path / "job"
+    job.mkdir()
+    write_checkpoint("llama", model_dir)
+    write_tokenizer(model_dir)
+    random = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    texts = [" ".join(random.choice([*WORDS[1 + 3 * label : 4 + 3 * label], "the", "of"], 6)) for label in labels]
+    parts = [Examples(texts[start:end], labels[start:end]) for start, end in [(0, 60), (60, 80), (80, 100), (100, 120)]]
+    splits = Splits(*parts, classes=("sea", "bread"))
+    plan = a_plan(framework, "linear_probe", model_dir=model_dir, n_epochs=20, batch_size=20, learning_rate=0.02)
+    with pytest.raises(Stopped):
+        train(plan, splits, job, Heard(stop_after=0))
+    outcome = train(plan, splits, job, Heard())
+    assert outcome.before.figures.accuracy >= 0.95
+    assert outcome.parameters == 2 * 49  # the head alone
+    logits = load_classifier(job / "classifier").logits(splits.test.inputs)
+    assert (logits.argmax(axis=1) == splits.test.labels).mean() == outcome.before.figures.accuracy
