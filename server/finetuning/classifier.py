@@ -31,7 +31,7 @@ _FORMAT = 1
 _WEIGHTS, _ENCODER, _TOKENIZER = "weights.safetensors", "encoder.safetensors", "tokenizer.json"
 
 
-class Card(BaseModel):
+class Manifest(BaseModel):
     """What a classifier's manifest says of it, beside its files' hashes.
 
     Attributes:
@@ -67,22 +67,22 @@ class Classifier:
     """A classifier that is ready to answer; its methods are for one thread at a time.
 
     Attributes:
-        card: what is known of it.
+        manifest: what is known of it.
     """
 
-    def __init__(self, card: Card, encoder: Encoder, trainer: Trainer) -> None:
+    def __init__(self, manifest: Manifest, encoder: Encoder, trainer: Trainer) -> None:
         """Put the parts together; see `load_classifier`."""
-        self.card, self._encoder, self._trainer = card, encoder, trainer
+        self.manifest, self._encoder, self._trainer = manifest, encoder, trainer
 
     @property
     def classes(self) -> Sequence[str]:
         """Names of the classes, in the order of the logits."""
-        return self.card.classes
+        return self.manifest.classes
 
     @property
     def temperature(self) -> float:
         """What logits are divided by unless somebody says otherwise, > 0."""
-        return self.card.temperature_served
+        return self.manifest.temperature_served
 
     def logits(self, inputs: Given) -> np.ndarray:
         """Return the logits of inputs, float32 [rows, classes].
@@ -95,17 +95,17 @@ class Classifier:
         """
         if len(inputs) == 0:
             return np.zeros((0, len(self.classes)), np.float32)
-        if self.card.method in TEXT_METHODS or isinstance(inputs[0], str):
-            require_kind(self.card.method, inputs)
+        if self.manifest.method in TEXT_METHODS or isinstance(inputs[0], str):
+            require_kind(self.manifest.method, inputs)
         return self._trainer.logits(self._encoder.encode(inputs))
 
 
-def save_classifier(folder: Path, card: Card, weights: Mapping[str, np.ndarray], encoder: Encoder) -> None:
+def save_classifier(folder: Path, manifest: Manifest, weights: Mapping[str, np.ndarray], encoder: Encoder) -> None:
     """Write a classifier's folder, whole or not at all, in the place of one that is there.
 
     Args:
         folder: its parent exists.
-        card: what is known of it.
+        manifest: what is known of it.
         weights: of the network.
         encoder: of its inputs.
 
@@ -117,10 +117,10 @@ def save_classifier(folder: Path, card: Card, weights: Mapping[str, np.ndarray],
         _WEIGHTS: lambda path: write_arrays(path, weights),
         _ENCODER: lambda path: write_arrays(path, encoder.arrays()),
     }
-    if card.method in TEXT_METHODS:
-        tokenizer = Path(card.model_dir) / _TOKENIZER
+    if manifest.method in TEXT_METHODS:
+        tokenizer = Path(manifest.model_dir) / _TOKENIZER
         files[_TOKENIZER] = lambda path: shutil.copyfile(tokenizer, path) and None
-    write_folder(folder, files, card.model_dump(mode="json"))
+    write_folder(folder, files, manifest.model_dump(mode="json"))
 
 
 def load_classifier(folder: Path, *, framework: Literal["torch", "tensorflow"] | None = None) -> Classifier:
@@ -136,18 +136,17 @@ def load_classifier(folder: Path, *, framework: Literal["torch", "tensorflow"] |
         InvalidRequestError: the framework is not installed.
     """
     try:
-        manifest = checked_manifest(folder)
-        manifest.pop("files")
-        card = Card.model_validate(manifest)
+        found = checked_manifest(folder)
+        manifest = Manifest.model_validate({name: value for name, value in found.items() if name != "files"})
         weights, arrays = load_file(folder / _WEIGHTS), load_file(folder / _ENCODER)
-        tokens = Tokens(Tokenizer.from_folder(folder), card.max_length) if card.method in TEXT_METHODS else None
+        tokens = Tokens(Tokenizer.from_folder(folder), manifest.max_length) if manifest.method in TEXT_METHODS else None
     except (DamagedError, ValidationError, SafetensorError, FileNotFoundError, ModelError) as error:
         raise ClassifierError(
             f"the classifier in {folder} cannot be used: {error}; check {MANIFEST} beside its files, or train it again"
         ) from error
-    reckoner = framework or card.framework
+    reckoner = framework or manifest.framework
     embed = None
-    if card.method == "linear_probe" and tokens is not None:
-        embed = model_embed(reckoner, Path(card.model_dir), tokens, card.max_length)
-    encoder = load_encoder(card.method, arrays, tokens, embed)
-    return Classifier(card, encoder, trainer_of(reckoner, card.network, weights))
+    if manifest.method == "linear_probe" and tokens is not None:
+        embed = model_embed(reckoner, Path(manifest.model_dir), tokens, manifest.max_length)
+    encoder = load_encoder(manifest.method, arrays, tokens, embed)
+    return Classifier(manifest, encoder, trainer_of(reckoner, manifest.network, weights))

@@ -18,6 +18,7 @@ from server.finetuning.channel import Channel, Stopped
 from server.finetuning.checkpoints import Checkpoints
 from server.finetuning.course import Course
 from server.finetuning.durable import DamagedError
+from server.finetuning.first_steps import FirstSteps, first_steps
 from server.finetuning.outcome import Epoch
 from server.finetuning.plan import Plan
 from server.finetuning.randomness import order, step_seed
@@ -40,12 +41,14 @@ class Fitted:
         best_epoch: number of the one whose weights are kept.
         temperature_final: of the last step's loss.
         seconds: spent, interruptions left out.
+        first: what the first steps saw.
     """
 
     epochs: list[Epoch]
     best_epoch: int
     temperature_final: float
     seconds: float
+    first: FirstSteps
 
 
 class Loop:
@@ -106,7 +109,11 @@ class Loop:
         self._restore_best()
         standing = self._standing
         return Fitted(
-            standing.epochs, standing.best_epoch, self._course.temperature(standing.step - 1), standing.seconds
+            standing.epochs,
+            standing.best_epoch,
+            self._course.temperature(standing.step - 1),
+            standing.seconds,
+            first_steps(standing.first, self._course.temperature(0)),
         )
 
     def _over(self) -> bool:
@@ -140,8 +147,7 @@ class Loop:
                 f"{figures.gradient_norm:g} at temperature {temperature:g} and learning rate {rate:g}; lower "
                 "learning_rate, set max_grad_norm, or raise the temperature"
             )
-        self._standing.step += 1
-        self._standing.sums.add(figures, len(rows), time.monotonic() - began_s)
+        self._standing.add(figures, len(rows), time.monotonic() - began_s)
         self._tell_step(figures, epoch, temperature, rate)
 
     def _judge(self, number: int) -> None:

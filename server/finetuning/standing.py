@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from server.finetuning.first_steps import COUNT
 from server.finetuning.outcome import Epoch
 from server.finetuning.trainer import StepFigures
 
@@ -37,6 +38,7 @@ class Standing(BaseModel):
         best_epoch: number of the best one so far; 0: none is over.
         best_step: steps taken at its end.
         best_score: its score, lower is better.
+        first: figures of the first steps, which tell why training is slow to learn.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,11 +49,19 @@ class Standing(BaseModel):
     best_epoch: int = 0
     best_step: int | None = None
     best_score: float | None = None
+    first: list[StepFigures] = []
 
     @property
     def seconds(self) -> float:
         """Time spent so far, interruptions left out."""
         return self.sums.seconds + sum(epoch.seconds for epoch in self.epochs)
+
+    def add(self, figures: StepFigures, rows: int, seconds: float) -> None:
+        """Count a step."""
+        self.step += 1
+        self.sums.add(figures, rows, seconds)
+        if len(self.first) < COUNT:
+            self.first.append(figures)
 
     def close_epoch(self, epoch: Epoch, score: float) -> bool:
         """End an epoch, and return whether it is the best one so far.

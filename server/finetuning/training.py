@@ -9,7 +9,8 @@ import numpy as np
 from server.errors import InvalidRequestError
 from server.finetuning.channel import Channel, Stopped
 from server.finetuning.checkpoints import Checkpoints
-from server.finetuning.classifier import Card, save_classifier
+from server.finetuning.classifier import Manifest, save_classifier
+from server.finetuning.diagnostics import diagnose
 from server.finetuning.embedding import fingerprint, kept_on_disk, model_embed
 from server.finetuning.evaluation import confused, fitted, judge, serving_temperature
 from server.finetuning.examples import Examples, Splits
@@ -67,7 +68,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     test = logits(splits.test)
     reference = _reference(plan, splits, warnings)
     improved = fit.temperature if fit is not None and fit.improved else None
-    card = Card(
+    manifest = Manifest(
         method=plan.method,
         framework=plan.framework,
         model=plan.model,
@@ -79,8 +80,8 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
         temperature_fitted=improved,
         temperature_final=run.temperature_final,
     )
-    save_classifier(folder / CLASSIFIER, card, trainer.weights(), encoder)
-    return Outcome(
+    save_classifier(folder / CLASSIFIER, manifest, trainer.weights(), encoder)
+    outcome = Outcome(
         classes=list(splits.classes),
         counts={name: _counts(part, len(splits.classes)) for name, part in _parts(splits).items()},
         epochs=run.epochs,
@@ -96,8 +97,9 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
         search=None,
         parameters=trainer.num_parameters,
         seconds=prepared_s + run.seconds + time.monotonic() - judged_s,
-        warnings=warnings,
+        warnings=[*splits.warnings, *warnings],
     )
+    return outcome.model_copy(update={"diagnoses": diagnose(plan, outcome, run.first)})
 
 
 def encoder_of(plan: Plan, train: Examples, folder: Path, channel: Channel) -> Encoder:
