@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import takewhile
 from typing import Any
 
 from server.api.schemas.compare import MAX_ARMS
@@ -42,12 +43,17 @@ def read_arm(text: str) -> dict[str, Any]:
         text: values are JSON, such as `stop=["a", "b"]`; what is no JSON is a text.
 
     Raises:
-        InvalidRequestError: it is spelt otherwise.
+        InvalidRequestError: it is spelt otherwise, or gives a field twice.
     """
     name, _, rest = text.partition(":")
     if not name.strip():
         raise _misspelt("--arm", "cold:temperature=0.5,top_p=0.9")
-    return {"name": name.strip(), **dict(_fields(rest))}
+    arm = {"name": name.strip()}
+    for field, value in _fields(rest):
+        if field in arm:
+            raise InvalidRequestError(f"--arm {arm['name']} gives {field} twice; leave one of them out", param="arms")
+        arm[field] = value
+    return arm
 
 
 def read_sweep(text: str) -> list[dict[str, Any]]:
@@ -66,12 +72,13 @@ def read_sweep(text: str) -> list[dict[str, Any]]:
         raise _misspelt("--sweep", "temperature=0.3:1.5:0.2") from None
     if not (first.is_finite() and last.is_finite() and step.is_finite()) or step <= 0 or last < first:
         raise _misspelt("--sweep", "temperature=0.3:1.5:0.2, which rises")
-    count = int((last - first) / step) + 1
-    if count > MAX_ARMS:
+    rising = (first + step * number for number in range(MAX_ARMS + 1))
+    values = list(takewhile(lambda value: value <= last, rising))
+    if len(values) > MAX_ARMS:
         raise InvalidRequestError(
-            f"--sweep {field} has {count:,} values; {MAX_ARMS} arms may be compared", param="arms"
+            f"--sweep {field} has more than {MAX_ARMS} values, and no more arms may be compared; take a greater step",
+            param="arms",
         )
-    values = [first + step * number for number in range(count)]
     return [{"name": f"{field.strip()}={value}", field.strip(): _JSON.decode(str(value))} for value in values]
 
 

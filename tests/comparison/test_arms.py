@@ -29,6 +29,7 @@ def test_a_sweep_meets_its_ends_exactly():
     arms = read_sweep("temperature=0.3:1.5:0.2")
     assert [arm["temperature"] for arm in arms] == [0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5]
     assert arms[1]["name"] == "temperature=0.5"
+    assert len(read_sweep("temperature=0.1:1.6:0.1")) == 16
     assert [arm["top_k"] for arm in read_sweep("top_k=10:35:10")] == [10, 20, 30]
     assert read_sweep("min_p=0.1:0.1:1") == [{"name": "min_p=0.1", "min_p": 0.1}]
 
@@ -52,7 +53,11 @@ def test_presets_are_the_three_bands():
         (([], ["temperature=2:1:0.1"], []), "which rises"),
         (([], ["temperature=1:2:0"], []), "which rises"),
         (([], ["temperature=nan:2:1"], []), "which rises"),
-        (([], ["temperature=0:1:0.01"], []), "101 values; 16 arms"),
+        (([], ["temperature=0:1:0.01"], []), "more than 16 values"),
+        (([], ["temperature=0:1e999999:1e-999999"], []), "more than 16 values"),
+        (([], ["temperature=1:2"], []), "--sweep temperature=0.3:1.5:0.2"),
+        ((["a:top_k=1,top_k=2"], [], []), "--arm a gives top_k twice"),
+        ((["a:name=b"], [], []), "--arm a gives name twice"),
         (([], [], ["wild"]), "conservative, balanced, brainstorm"),
     ],
 )
