@@ -55,7 +55,7 @@ def compare(
 
     settings = _settings(model)
     for path in (report, completions):
-        _require_folder(path)
+        _require_place(path)
     request = read_request(
         prompts=_read(prompts), arms=read_arms(arm or (), sweep or (), preset or ()), baseline=baseline,
         samples_per_prompt=samples, max_tokens=max_tokens, seed=seed, aa=aa, common_random_numbers=not own_noise,
@@ -63,14 +63,14 @@ def compare(
     first = parse_model_ref(settings.models[0]).name
     plan = plan_of(request, first_model=first, max_tokens=settings.max_comparison_tokens)
     found, parts = _run(plan, settings)
-    if report is not None:
-        _write_report(report, found, parts)
-    if completions is not None:
-        _write_completions(completions, parts)
     if as_json:
         print(found.model_dump_json())
     else:
         terminal.show_comparison(found)
+    if report is not None:
+        _write_report(report, found, parts)
+    if completions is not None:
+        _write_completions(completions, parts)
 
 
 def _settings(models: "Sequence[str] | None") -> "Settings":
@@ -85,18 +85,22 @@ def _settings(models: "Sequence[str] | None") -> "Settings":
 def _read(prompts: str) -> list[str]:
     from server.comparison.local import read_prompts
 
-    if prompts == "-":
-        return read_prompts(sys.stdin)
     try:
+        if prompts == "-":
+            return read_prompts(sys.stdin)
         with Path(prompts).open(encoding="utf-8") as file:
             return read_prompts(file)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"{prompts} cannot be read: {error}; give a JSONL file in UTF-8") from error
 
 
-def _require_folder(path: Path | None) -> None:
+def _require_place(path: Path | None) -> None:
     """Complain of a file that cannot be written before the work is done, not after."""
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    if path.is_dir():
+        raise InvalidRequestError(f"{path} cannot be written: it is a folder; name a file in it")
+    if not path.absolute().parent.is_dir():
         raise InvalidRequestError(f"{path} cannot be written: its folder is not there; make it first")
 
 
