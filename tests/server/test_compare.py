@@ -6,7 +6,7 @@ import pytest
 
 from server.comparison.metrics import METRICS
 from server.comparison.result import Report
-from tests.fakes import FakeBackend, wait_until
+from tests.fakes import ByteTokenizer, FakeBackend, says, wait_until
 
 ARMS = [{"name": "cold", "temperature": 0.5}, {"name": "hot", "temperature": 1.2}]
 PROMPTS = [f"prompt number {number}" for number in range(8)]
@@ -131,6 +131,23 @@ def test_an_arm_against_itself_shows_the_noise_floor(client):
     assert report["verdict"][0].startswith("noise floor: cold again is cold with other seeds")
 
 
+def test_completions_that_are_empty_make_a_report_without_nan(serve):
+    client = serve(FakeBackend(num_slots=8, script=says("")))
+    response = client.post("/compare", json=PLAN | {"wait": True})
+    report = json.loads(response.text, parse_constant=pytest.fail)["report"]
+    assert [arm["counts"]["empty"] for arm in report["arms"]] == [24, 24]
+    assert report["arms"][0]["metrics"]["self_bleu"] is None
+    assert any("24 of 24 completions are empty" in warning for warning in report["warnings"])
+
+
+def test_equality_is_tested_where_a_margin_is_named(client):
+    arms = [ARMS[0], {"name": "as cold", "temperature": 0.6}]
+    report = compared(client, arms=arms, equivalence_margins={"pairwise_distance": 0.05})["report"]
+    [distance] = [own for own in report["comparisons"] if own["metric"] == "pairwise_distance"]
+    assert (distance["equivalent"], distance["equivalence_p"]) == (True, 0)
+    assert report["verdict"][0].startswith("as cold is equivalent to cold within ±0.05")
+
+
 def test_an_arm_that_fails_leaves_the_others_reported(serve):
     backend = FakeBackend(num_slots=4, script=by_arm_and_length, max_length=48)
     client = serve(backend)
@@ -181,6 +198,21 @@ def test_what_is_wrong_is_said_before_anything_is_drawn(client, body, param, sai
     assert said in error["message"]
     assert error["param"] == param
     assert client.get("/compare").json()["data"] == []
+
+
+def test_a_comparison_is_priced_before_anything_is_tokenised(client, monkeypatch):
+    tokenised, encode = [], ByteTokenizer.encode
+
+    def recorded(self, text, special_tokens=False):
+        tokenised.append(text)
+        return encode(self, text, special_tokens)
+
+    monkeypatch.setattr(ByteTokenizer, "encode", recorded)
+    arms = [{"name": "cold", "bad_words": ["dog"]}, ARMS[1]]
+    assert "are 2,000,032 tokens" in refused(client, arms=arms, samples_per_prompt=1, max_tokens=125_002)["message"]
+    assert tokenised == []
+    compared(client, arms=arms, samples_per_prompt=1)
+    assert {"dog", PROMPTS[0]} <= set(tokenised)
 
 
 def test_a_model_that_is_not_served_is_not_found(client):
