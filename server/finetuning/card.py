@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from server.finetuning.outcome import Judged, Outcome
 from server.finetuning.plan import TEXT_METHODS, Plan
+from server.finetuning.search_space import trained_plan
 from server.finetuning.verdict import verdict
 from server.finetuning.wording import METHODS, NAMES, schedule, value_of
 
@@ -13,13 +14,13 @@ def model_card(outcome: Outcome, plan: Plan, name: str) -> str:
 
     Args:
         outcome: what its fine-tune found.
-        plan: what was asked for.
+        plan: what was asked for; what a search has chosen is told instead of it.
         name: of the classifier, as `ft:…`.
 
     Returns:
         Markdown in which no text of the rows' labels is markup.
     """
-    return "\n\n".join(_parts(outcome, plan, name)) + "\n"
+    return "\n\n".join(_parts(outcome, trained_plan(plan, outcome.search), name)) + "\n"
 
 
 def _parts(outcome: Outcome, plan: Plan, name: str) -> Iterator[str]:

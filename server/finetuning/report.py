@@ -6,6 +6,7 @@ from importlib import resources
 from server.finetuning import curves, figures, tables
 from server.finetuning.outcome import Judged, Outcome, Search
 from server.finetuning.plan import Plan
+from server.finetuning.search_space import trained_plan
 from server.finetuning.verdict import of_search, verdict
 from server.finetuning.wording import METHODS, confidence, counted, percent, schedule
 from server.reports.page import beside, figure, numbers, page, section
@@ -16,11 +17,12 @@ def report_html(outcome: Outcome, plan: Plan) -> str:
 
     Args:
         outcome: what it found.
-        plan: what was asked for.
+        plan: what was asked for; what a search has chosen is drawn instead of it.
 
     Returns:
         A page with everything in it: figures, their numbers, and no reference to anything outside.
     """
+    plan = trained_plan(plan, outcome.search)
     style = resources.files("server.finetuning").joinpath("report.css").read_text(encoding="utf-8")
     suffix = f" {plan.suffix}" if plan.suffix else ""
     name = METHODS[plan.method]

@@ -121,6 +121,12 @@ def test_calibration_that_harms_is_said_to():
     assert any("more honest" in sentence for sentence in verdict(found))
 
 
+def test_what_a_search_has_chosen_is_drawn_instead_of_what_was_asked_for():
+    page = Page(report_html(searched(), plan(search=search_plan())))
+    assert "T from 1.7 to 0.5, cosine" in page.text
+    assert "T from 2 to 0.5" not in page.text
+
+
 def test_a_gain_inside_the_noise_is_no_gain():
     assert verdict(outcome(search=search(noise=0.1)))[-1].startswith("The search gained nothing that can be told from")
     assert verdict(outcome(search=search(noise=0.001)))[-1].startswith("The search gained 0.03")
