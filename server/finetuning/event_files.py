@@ -24,22 +24,15 @@ class EventFiles:
     installed, for its file system alone.
     """
 
-    def __init__(self, folder: Path, *, first_step: int = 0) -> None:
-        """Begin a file.
+    def __init__(self, folder: Path) -> None:
+        """Prepare to write; a file begins with the first step.
 
         Args:
-            folder: of the job; files are kept in its `tensorboard`, which is made.
-            first_step: that training goes on from. TensorBoard forgets what an interrupted run wrote from there on.
+            folder: of the job; files are kept in its `tensorboard`.
         """
-        place = folder / FOLDER
-        place.mkdir(parents=True, exist_ok=True)
-        self._file = (place / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}.kelvin").open("xb")
-        self._records = RecordWriter(self._file)
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if first_step:
-            started = SessionLog(status=SessionLog.START)
-            self._write(Event(wall_time=time.time(), step=first_step, session_log=started))
-        self.flush()
+        self._folder = folder / FOLDER
+        self._records: RecordWriter | None = None
+        self._last = 0
 
     def __enter__(self) -> Self:
         return self
@@ -47,58 +40,65 @@ class EventFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if self._records is not None:
+            self._records.close()
 
-    def step(self, number: int, figures: StepFigures, *, temperature: float, learning_rate: float) -> None:
+    def step(self, number: int, figures: StepFigures, temperature: float, learning_rate: float) -> None:
         """Keep what an optimiser step saw.
 
         Args:
-            number: steps before it, in all.
+            number: steps before it, in all; TensorBoard forgets what an interrupted run wrote from there on.
             figures: of it.
             temperature: that its logits were divided by.
             learning_rate: that it was taken with.
         """
+        if self._records is None:
+            self._records = self._begin(number)
+        self._last = number
         self._scalars(
-            number,
             {
                 "training/temperature": temperature,
                 "training/learning_rate": learning_rate,
                 "loss/at_training_temperature": figures.loss,
                 "loss/at_one": figures.loss_at_one,
                 "training/gradient_norm": figures.gradient_norm,
-            },
+            }
         )
 
-    def epoch(self, number: int, epoch: Epoch) -> None:
-        """Keep what the validation part said after an epoch, on disk at once.
+    def epoch(self, epoch: Epoch) -> None:
+        """Keep what the validation part said after the last step, on disk at once.
 
         Args:
-            number: of its last step.
             epoch: what was seen.
         """
         self._scalars(
-            number,
             {
                 "validation/nll_at_one": epoch.validation_nll,
                 "validation/nll_at_training_temperature": epoch.validation_nll_at_training,
                 "validation/accuracy": epoch.validation_accuracy,
                 "validation/macro_f1": epoch.validation_macro_f1,
                 "validation/ece": epoch.validation_ece,
-            },
+            }
         )
-        self.flush()
+        self._opened().flush()
 
-    def flush(self) -> None:
-        """Put on disk what was kept."""
-        self._records.flush()
+    def _begin(self, first: int) -> RecordWriter:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}.kelvin"
+        self._records = RecordWriter(path.open("xb"))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if first:
+            started = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=first, session_log=started))
+        return self._records
 
-    def close(self) -> None:
-        """Put everything on disk and end the file."""
-        self._records.close()
-
-    def _scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def _scalars(self, values: Mapping[str, float]) -> None:
         written = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=written)))
+        self._write(Event(wall_time=time.time(), step=self._last, summary=Summary(value=written)))
 
     def _write(self, event: Event) -> None:
-        self._records.write(event.SerializeToString())
+        self._opened().write(event.SerializeToString())
+
+    def _opened(self) -> RecordWriter:
+        assert self._records is not None, "an epoch has steps"
+        return self._records

@@ -66,6 +66,7 @@ class Loop:
         criterion: Criterion = "nll",
         checkpoints: Checkpoints | None = None,
         checkpoint_every_s: float = 60.0,
+        after_step: Callable[[int, StepFigures, float, float], None] | None = None,
         after_epoch: Callable[[Epoch], None] | None = None,
     ) -> None:
         """Prepare a training.
@@ -80,13 +81,14 @@ class Loop:
             criterion: of the best epoch: validation NLL at temperature 1, or macro-F1.
             checkpoints: where to keep them; None: nothing is kept, and the best weights are held in memory.
             checkpoint_every_s: seconds between checkpoints within an epoch; each epoch's end has one anyway.
+            after_step: called after each step with its number, from 0, its figures, temperature and learning rate.
             after_epoch: called after each epoch; what it raises ends training.
         """
         self._trainer, self._plan, self._channel = trainer, plan, channel
         self._train, self._validation = train, validation
         self._criterion: Criterion = criterion
         self._checkpoints, self._checkpoint_every_s = checkpoints, checkpoint_every_s
-        self._after_epoch = after_epoch
+        self._after_step, self._after_epoch = after_step, after_epoch
         self._course = Course(plan, len(train))
         ones = np.ones(int(train.labels.max()) + 1, np.float32)
         self._row_weights = (ones if class_weights is None else class_weights)[train.labels]
@@ -148,6 +150,8 @@ class Loop:
                 "learning_rate, set max_grad_norm, or raise the temperature"
             )
         self._standing.add(figures, len(rows), time.monotonic() - began_s)
+        if self._after_step is not None:
+            self._after_step(step, figures, temperature, rate)
         self._tell_step(figures, epoch, temperature, rate)
 
     def _judge(self, number: int) -> None:

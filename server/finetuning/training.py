@@ -3,6 +3,7 @@
 import hashlib
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from server.finetuning.trainer import Rows
 from server.finetuning.trainers import new_trainer
 from server.models.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from server.finetuning.event_files import EventFiles
+
 CLASSIFIER = "classifier"
 CHECKPOINTS = "checkpoints"
 EMBEDDINGS = "embeddings"
@@ -35,7 +39,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     Args:
         plan: what is trained; its search is the caller's.
         splits: the rows.
-        folder: of the job; gets `checkpoints`, `classifier` and, for `linear_probe`, `embeddings`.
+        folder: of the job; gets `checkpoints`, `classifier`, `tensorboard` and, for `linear_probe`, `embeddings`.
         channel: hears how it goes, and says whether to stop.
 
     Returns:
@@ -56,7 +60,18 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     prepared_s = time.monotonic() - began_s
     checkpoints = Checkpoints(folder / CHECKPOINTS, _fingerprint(plan, splits), channel)
     weights = class_weights(plan, splits)
-    run = Loop(trainer, plan, train_rows, validation, channel, class_weights=weights, checkpoints=checkpoints).run()
+    with _event_files(folder) as files:
+        run = Loop(
+            trainer,
+            plan,
+            train_rows,
+            validation,
+            channel,
+            class_weights=weights,
+            checkpoints=checkpoints,
+            after_step=files.step,
+            after_epoch=files.epoch,
+        ).run()
     judged_s = time.monotonic()
 
     def logits(examples: Examples) -> np.ndarray:
@@ -153,6 +168,14 @@ def class_weights(plan: Plan, splits: Splits) -> np.ndarray | None:
             param="hyperparameters.class_weight",
         )
     return np.array([asked.get(name, 1.0) for name in splits.classes], np.float32)
+
+
+def _event_files(folder: Path) -> "EventFiles":
+    try:
+        from server.finetuning.event_files import EventFiles
+    except ImportError as error:
+        raise InvalidRequestError("fine-tuning needs tensorboard: pip install 'kelvin-server[finetune]'") from error
+    return EventFiles(folder)
 
 
 def _reference(plan: Plan, splits: Splits, warnings: list[str]) -> Figures | None:

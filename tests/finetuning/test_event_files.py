@@ -27,8 +27,8 @@ def test_steps_and_epochs_are_read_back(tmp_path):
     with EventFiles(tmp_path) as files:
         for number in range(3):
             figures = StepFigures(loss=3.0 - number, loss_at_one=2.0, gradient_norm=0.5)
-            files.step(number, figures, temperature=2.0 - number / 2, learning_rate=0.25)
-        files.epoch(2, EPOCH)
+            files.step(number, figures, 2.0 - number / 2, 0.25)
+        files.epoch(EPOCH)
     scalars = read(tmp_path)
     assert scalars["training/temperature"] == [(0, 2.0), (1, 1.5), (2, 1.0)]
     assert scalars["loss/at_training_temperature"] == [(0, 3.0), (1, 2.0), (2, 1.0)]
@@ -41,20 +41,22 @@ def test_steps_and_epochs_are_read_back(tmp_path):
 
 
 def test_what_an_interrupted_run_wrote_after_its_checkpoint_is_forgotten(tmp_path):
-    def run(steps, loss, first_step):
-        with EventFiles(tmp_path, first_step=first_step) as files:
+    def run(steps, loss):
+        with EventFiles(tmp_path) as files:
             for number in steps:
-                files.step(number, StepFigures(loss, loss, 1.0), temperature=1.0, learning_rate=0.1)
+                files.step(number, StepFigures(loss, loss, 1.0), 1.0, 0.1)
 
-    run(range(5), 4.0, 0)
-    run(range(3, 6), 1.0, 3)
+    run(range(5), 4.0)
+    run(range(3, 6), 1.0)
     assert read(tmp_path)["loss/at_one"] == [(0, 4.0), (1, 4.0), (2, 4.0), (3, 1.0), (4, 1.0), (5, 1.0)]
 
 
 def test_no_framework_is_loaded_to_write_them(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from server.finetuning.event_files import EventFiles\n"
-        "EventFiles(Path(sys.argv[1])).close(); print({'torch', 'tensorflow'} & set(sys.modules))"
+        "import sys; from pathlib import Path; from server.finetuning.event_files import EventFiles, StepFigures\n"
+        "with EventFiles(Path(sys.argv[1])) as files: files.step(0, StepFigures(1.0, 1.0, 1.0), 1.0, 0.1)\n"
+        "print({'torch', 'tensorflow'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert read(tmp_path)["loss/at_one"] == [(0, 1.0)]
