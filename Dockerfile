@@ -35,6 +35,8 @@ RUN apt-get update \
     && useradd --uid 10001 --create-home kelvin \
     && install --directory --owner=kelvin --group=kelvin /models /data
 COPY --from=build /opt/kelvin /opt/kelvin
+# All addresses of the container; what reaches it is decided by what is published. The server starts there only with keys
+# (KELVIN_API_KEYS_FILE, a file mounted into the container) or with KELVIN_INSECURE=true, for a port of this machine alone.
 ENV KELVIN_HOST=0.0.0.0 \
     KELVIN_FRAMEWORK=${FRAMEWORK%-gpu} \
     KELVIN_MODELS_DIR=/models \

@@ -6,6 +6,7 @@
 #   FRAMEWORK    torch or tensorflow; with tensorflow the build for GPUs where there is an NVIDIA driver
 #   MODEL PORT   what to serve, and where (smollm2, 8000)
 #   HOST         address to listen on (127.0.0.1); on the command line alone, for some shells export a HOST of their own
+#   API_KEYS_FILE  file of keys, one a line, without which no other address is listened on
 #   EXTRAS       extras of pyproject.toml to install for `serve`, joined by + (the framework's)
 #   TORCH_INDEX  a package index with other builds of torch, such as the one without CUDA: see README.md
 
@@ -23,7 +24,7 @@ comma := ,
 
 # Only what was given is passed on, so that the KELVIN_ variables and the defaults keep their say.
 SERVE_OPTIONS = --framework '$(FRAMEWORK)' $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port '$(PORT)') \
-	$(if $(HOST),--host '$(HOST)')
+	$(if $(HOST),--host '$(HOST)') $(if $(API_KEYS_FILE),--api-keys-file '$(API_KEYS_FILE)')
 
 INCLUDE = import sysconfig; print(sysconfig.get_path("include"))
 NO_COMPILER = Without a C++ compiler and the headers of Python the decode step stays slow: apt install g++ python3-dev

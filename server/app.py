@@ -26,13 +26,14 @@ from server.jobs.errors import StorageError
 from server.jobs.job import Kind
 from server.jobs.service import JobService
 from server.jobs.store import JobStore
+from server.keys import ApiKeys
 from server.loaded import LoadedModel
 from server.models.chat_template import ChatTemplate
 from server.models.load import load_spec
 from server.models.progress import Progress
 from server.models.reference import ModelRef, parse_model_ref
 from server.models.tokenizer import Tokenizer
-from server.security import BodyLimit, RequestId, SecurityHeaders
+from server.security import BodyLimit, RequestId, RequireKey, SecurityHeaders
 from server.settings import Settings
 from server.telemetry import AccessLog, configure_logging
 
@@ -135,7 +136,11 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
         settings: everything that can be set.
         load: loads the models, on a thread of its own.
         on_failure: called on the event loop if that fails; the routes answer 503 from then on.
+
+    Raises:
+        InvalidRequestError: the keys cannot be read.
     """
+    keys = None if settings.api_keys_file is None else ApiKeys.from_file(settings.api_keys_file)
     app = FastAPI(
         title="Kelvin",
         version=installed_version("kelvin-server") or "from source",
@@ -148,6 +153,7 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
             Middleware(RequestId),
             Middleware(AccessLog),
             Middleware(SecurityHeaders),
+            *([] if keys is None else [Middleware(RequireKey, keys=keys)]),
             Middleware(UnforeseenFailures),
             Middleware(
                 BodyLimit,

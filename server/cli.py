@@ -19,6 +19,7 @@ from samplers.params import MAX_TOP_LOGPROBS, SamplingParams
 from server import terminal
 from server.comparison.command import compare
 from server.errors import InvalidRequestError, KelvinError, UnavailableError
+from server.keys import require_closed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +94,12 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")] = None,
+    api_keys_file: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Ask for one of the keys in this file.", show_default="none")
+    ] = None,
+    insecure: Annotated[
+        bool | None, typer.Option("--insecure", help="Let others reach it without a key.", show_default="False")
+    ] = None,
     slots: Annotated[int | None, typer.Option(help="Sequences decoded at once.", show_default="32")] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Positions of a sequence, prompt included.", show_default="2048")
@@ -115,10 +122,11 @@ def serve(
 ) -> None:
     """Serve models over HTTP until SIGTERM or Ctrl-C."""
     settings = _load_settings(
-        models=model or None, framework=framework, dtype=dtype, host=host, port=port, slots=slots,
-        max_length=max_length, device=device, threads=threads, compile=compile, queue_limit=queue_limit,
-        log_level=log_level,
+        models=model or None, framework=framework, dtype=dtype, host=host, port=port, api_keys_file=api_keys_file,
+        insecure=insecure, slots=slots, max_length=max_length, device=device, threads=threads, compile=compile,
+        queue_limit=queue_limit, log_level=log_level,
     )  # fmt: skip
+    require_closed(settings)
     listener = _bind(settings.host, settings.port)
     _fetch_models(settings)
     _run(settings, listener)
@@ -167,7 +175,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
             timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         )
     )
-    terminal.announce(settings.host, settings.port, settings.models)
+    terminal.announce(settings.host, settings.port, settings.models, with_keys=settings.api_keys_file is not None)
     server.run(sockets=[listener])
     if failures:
         raise failures[0]

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.failures import failure_body
+from server.keys import ApiKeys
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,19}")
@@ -21,6 +25,8 @@ _SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+
+_NO_KEY = "this server asks for a key, and this is none of its keys; send one as Authorization: Bearer KEY"
 
 
 class RequestId:
@@ -49,6 +55,37 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Add the headers to every answer."""
         await self._app(scope, receive, _adding(send, _SECURITY_HEADERS) if scope["type"] == "http" else send)
+
+
+class RequireKey:
+    """Asks every request for a key, whatever its route, but the one that says whether the process works."""
+
+    OPEN_PATH = "/health/live"
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
+        """Wrap an application.
+
+        Args:
+            app: the application, which never sees a request without a key.
+            keys: those that open it.
+        """
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 401."""
+        if scope["type"] == "lifespan" or scope["path"] == self.OPEN_PATH or self._opened(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            scope["state"]["facts"]["error"] = "unauthorized"
+            body = failure_body(401, _NO_KEY, code="unauthorized", request_id=scope["state"]["request_id"])
+            await JSONResponse(body, 401, {"www-authenticate": 'Bearer realm="Kelvin"'})(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _opened(self, scope: Scope) -> bool:
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self._keys.opens(key.strip().encode("latin-1"))
 
 
 class BodyLimit:

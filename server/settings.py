@@ -40,6 +40,7 @@ def _default_cache_dir() -> Path:
 
 
 ModelNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names), Field(min_length=1)]
+File = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 Directory = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -59,6 +60,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 is every IPv4 interface.")
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
+    api_keys_file: File | None = Field(
+        None, description="File of the keys that open the server, one a line; without one there are no keys."
+    )
+    insecure: bool = Field(False, description="Listen on an address that others can reach, without keys.")
     models: ModelNames = Field(
         ("smollm2",),
         description="Models to serve, each NAME[=PATH][@framework]; commas between them.",

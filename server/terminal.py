@@ -13,13 +13,14 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 from rich.text import Text
 
+from server.keys import is_loopback
+
 if TYPE_CHECKING:
     from server.api.completion import Delta
     from server.comparison.result import Interval, Report
     from server.models.registry import ModelEntry
     from server.models.tokenizer import Tokenizer
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 MEBIBYTE = 2**20
 
 
@@ -131,11 +132,13 @@ def _with_error(value: float | None, interval: "Interval | None") -> str:
     return f"{value:.{places}f} ±{error:.{places}f}"
 
 
-def announce(host: str, port: int, models: Sequence[str]) -> None:
+def announce(host: str, port: int, models: Sequence[str], *, with_keys: bool) -> None:
     """Say on standard error where the server will answer, and who else can reach it."""
     address = f"[{host}]" if ":" in host else host
     note(f"Kelvin loads {', '.join(models)} and answers on http://{address}:{port}")
-    if host not in LOOPBACK:
+    if with_keys:
+        note("Kelvin asks for a key: Authorization: Bearer KEY")
+    elif not is_loopback(host):
         note("Kelvin asks for no key: whoever reaches this address may use it. README.md, Security.")
 
 

@@ -26,9 +26,9 @@ def loaded(backend, *, name="fake", queue_limit=16, chat=TEMPLATE):
 def restored_logging():
     """Take back what starting an application does to the root logger."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    level = root.level
     yield
-    root.handlers = handlers
+    root.handlers = [handler for handler in root.handlers if handler.get_name() != "kelvin"]  # pytest has its own
     root.setLevel(level)
 
 

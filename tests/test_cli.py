@@ -141,7 +141,7 @@ def test_serve_has_an_option_for_each_setting_and_shows_its_default():
     assert {"models" if name == "model" else name for name in options} == set(Settings.model_fields) - WITHOUT_OPTION
     for name, option in options.items():
         default = Settings.model_fields["models" if name == "model" else name].default
-        spelt = {"model": "smollm2", "compile": "compile"}.get(name, str(default))
+        spelt = {"model": "smollm2", "compile": "compile", "api_keys_file": "none"}.get(name, str(default))
         assert option.show_default == spelt, name
 
 
@@ -161,6 +161,9 @@ def test_generate_shows_the_defaults_of_the_sampling_parameters():
         (("serve", "--port", "http"), "--port"),
         (("serve", "--port", "70000"), "less than or equal to 65535"),
         (("serve", "--slots", "0"), "KELVIN_SLOTS"),
+        (("serve", "--host", "0.0.0.0"), "--api-keys-file"),
+        (("serve", "--host", "::"), "--insecure"),
+        (("serve", "--api-keys-file", "/nowhere/keys"), "/nowhere/keys cannot be read: No such file"),
         (("serve", "--framework", "jax"), "'torch', 'tensorflow'"),
         (("generate",), "prompt"),
         (("generate", "x", "-t", "-1"), "temperature must be a finite number at least 0; it is -1"),

@@ -64,6 +64,8 @@ def test_every_setting_has_a_row_with_its_variable_and_default(name):
             if isinstance(default, tuple)
             else f"{default:g}"
             if isinstance(default, float)
+            else str(default).lower()
+            if default is None
             else str(default)
         )
         assert f"| `{shown.lower() if isinstance(default, bool) else shown}` |" in row

@@ -19,6 +19,7 @@ def test_defaults_serve_the_built_in_model_to_this_machine_alone():
     assert (settings.host, settings.port, settings.models) == ("127.0.0.1", 8000, ("smollm2",))
     assert (settings.framework, settings.dtype, settings.device, settings.compile) == ("torch", "auto", "auto", True)
     assert (settings.slots, settings.max_length, settings.queue_limit, settings.threads) == (32, 2048, 256, 0)
+    assert (settings.api_keys_file, settings.insecure) == (None, False)
     assert (settings.max_body_bytes, settings.max_timeout_s) == (2 * 1024 * 1024, 600.0)
 
 

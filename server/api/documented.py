@@ -18,6 +18,12 @@ _FAILURES: dict[int, tuple[str, str, str, str | None]] = {
         "invalid_request",
         "top_p",
     ),
+    401: (
+        "The server asks for a key, and the request has none or a wrong one.",
+        "this server asks for a key, and this is none of its keys; send one as Authorization: Bearer KEY",
+        "unauthorized",
+        None,
+    ),
     409: (
         "The job's status does not allow it.",
         "the job is running; cancel it, and delete it when it has ended",
@@ -69,12 +75,14 @@ _FAILURES: dict[int, tuple[str, str, str, str | None]] = {
 }
 
 
-def failures(*statuses: int) -> Responses:
+def failures(*statuses: int, key: bool = True) -> Responses:
     """Document error responses.
 
     Args:
         statuses: each one of those above.
+        key: whether the route may ask for a key, so that 401 is one of them.
     """
+    statuses = (401, *statuses) if key else statuses
     return {status: _failure(status, *_FAILURES[status]) for status in statuses}
 
 

@@ -34,6 +34,7 @@ STATUS: dict[type[KelvinError], int] = {
 }
 CODES = {
     400: "invalid_request",
+    401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
@@ -41,7 +42,7 @@ CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
-TYPES = {404: "not_found_error", 429: "rate_limit_error"}
+TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it is for the log
 UNAVAILABLE_RETRY_S = 5
 

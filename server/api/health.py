@@ -15,7 +15,7 @@ from server.api.served import Phase, require_phase, require_progress
 router = APIRouter()
 
 
-@router.get("/health/live", responses=answer(LiveAnswer, examples.LIVE_ANSWER) | failures(503))
+@router.get("/health/live", responses=answer(LiveAnswer, examples.LIVE_ANSWER) | failures(503, key=False))
 async def live(request: Request) -> Response:
     """Say that the process works; a 503 means that only a restart helps."""
     state = request.app.state
@@ -35,7 +35,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": "ready", "models": list(state.models)})
 
 
-@router.get("/version", responses=answer(VersionAnswer, examples.VERSION_ANSWER))
+@router.get("/version", responses=answer(VersionAnswer, examples.VERSION_ANSWER) | failures())
 async def version() -> Response:
     """Name the versions of Kelvin, Python and the frameworks."""
     return JSONResponse(
