@@ -66,6 +66,7 @@ def test_a_pair_of_long_texts_on_either_side_of_the_bound():
         ("a", "a b", True),
         ("a", "a b c", False),
         ("a a a a", "a b c d", False),  # 1 word of 4, however often it is said
+        ("a a x y", "a a b c", False),  # and however often both say it
         ("Paris.", "paris", True),
         ("", " \n", True),
         ("", "a", False),
