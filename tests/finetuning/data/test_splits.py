@@ -143,6 +143,13 @@ def test_pairs_are_split_like_single_rows(load):
     assert not set(splits.train.inputs) & set(splits.test.inputs)
 
 
+def test_rows_that_hold_the_same_and_are_all_of_their_class_are_trained_on():
+    keys = keys_of(["the same", "the same", *map(str, range(40))], 0)
+    parts = allot(np.array([1, 1, *[0] * 40]), keys, [0.5])
+    assert parts[:2].tolist() == [-1, -1]
+    assert np.sum(parts == 0) == 20
+
+
 def test_a_text_that_fills_much_of_a_class_is_trained_on_and_no_test():
     names = ["the same"] * 60 + [f"text {place}" for place in range(140)]
     for seed in range(20):
