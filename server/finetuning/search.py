@@ -33,7 +33,7 @@ Fold = tuple[np.ndarray, np.ndarray]  # numbers of the rows that are trained on,
 class Report(Protocol):
     """Takes the objective after an epoch, and raises where the trial is given up."""
 
-    def __call__(self, epoch: int, value: float) -> None:
+    def __call__(self, epoch: int, value: float, /) -> None:
         """Say how it goes.
 
         Args:
@@ -45,7 +45,7 @@ class Report(Protocol):
 class TrainFold(Protocol):
     """Trains on some rows and judges on others."""
 
-    def __call__(self, plan: Plan, fold: Fold, report: Report, channel: Channel) -> float:
+    def __call__(self, plan: Plan, fold: Fold, report: Report, channel: Channel, /) -> float:
         """Return the objective.
 
         Args:
@@ -105,7 +105,7 @@ def search(plan: Plan, splits: Splits, folder: Path, channel: Channel, train_fol
             _try(study, plan, number, folds, part, train_fold)
             _tell(channel, finished(study)[number], number, wanted)
         found = _search_of(finished(study), asked)
-        seconds = sum(trial.duration.total_seconds() for trial in finished(study))
+        seconds = sum(trial.duration.total_seconds() for trial in finished(study) if trial.duration is not None)
     best = found.trials[found.best]
     return Searched(settled(plan, best.parameters, is_control=found.best == 0), found, seconds)
 

@@ -91,7 +91,7 @@ def grid(plan: Plan) -> list[Parameters]:
 def _levels(low: float, high: float, count: int) -> list[float]:
     if count == 1:
         return [math.sqrt(low * high)]
-    return np.clip(np.geomspace(low, high, count), low, high).tolist()
+    return [float(level) for level in np.clip(np.geomspace(low, high, count), low, high)]
 
 
 def _ranges(plan: Plan) -> dict[str, tuple[float, float]]:
