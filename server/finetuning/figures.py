@@ -187,21 +187,29 @@ def search(found: Search) -> go.Figure:
             hoverinfo="skip",
         )
     figure.add_vline(x=1, line={"color": FAINT, "dash": "dot", "width": 1.5})
+    for own in found.trials:
+        if own.value is None:
+            x = own.parameters["temperature"]
+            line = {"color": PALETTE[7], "width": 1.5}
+            figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=0.05, yref="paper", line=line)
     figure.update_layout(showlegend=False)
     sized(figure, 400)
     name = "NLL after calibration, nats → worse" if found.objective == "nll" else "macro-F1 → better"
-    temperatures = [own.parameters["temperature"] for own in tried]
-    figure.update_xaxes(type="log", title="temperature of the loss", **log_ticks(temperatures))
+    temperatures = [own.parameters["temperature"] for own in found.trials]
+    reach = [math.log10(end) for end in (min(temperatures) / 1.15, max(temperatures) * 1.15)]
+    figure.update_xaxes(type="log", title="temperature of the loss", range=reach, **log_ticks(temperatures))
     figure.update_yaxes(title=name)
     return figure
 
 
 def log_ticks(values: Sequence[float]) -> dict[str, list[float] | list[str]]:
-    """Return ticks at 1, 2 and 5 of each power of ten in reach of values above 0."""
+    """Return ticks at 1, 2 and 5 of each power of ten in reach of values above 0; where these are few, at their ends."""
     low, high = min(values) / 1.3, max(values) * 1.3
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [lead * 10.0**power for power in powers for lead in (1, 2, 5) if low <= lead * 10.0**power <= high]
-    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    if len(ticks) < 2:
+        ticks = sorted({min(values), max(values)})
+    return {"tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}
 
 
 def _brief(value: object) -> str:

@@ -5,7 +5,7 @@ from importlib import resources
 
 from server.finetuning import curves, figures, tables
 from server.finetuning.outcome import Judged, Outcome, Search
-from server.finetuning.plan import Plan
+from server.finetuning.plan import TEXT_METHODS, Plan
 from server.finetuning.search_space import trained_plan
 from server.finetuning.verdict import of_search, verdict
 from server.finetuning.wording import METHODS, confidence, counted, percent, schedule
@@ -44,9 +44,10 @@ def _named(classes: list[str], most: int = 4) -> str:
 
 def _facts(outcome: Outcome, plan: Plan) -> str:
     rows = sum(map(sum, outcome.counts.values()))
+    knows = f" on {plan.model}" if plan.method in TEXT_METHODS else ""
     epochs = f"{counted(len(outcome.epochs), 'epoch')}, the best one {outcome.best_epoch}"
     return (
-        f"{METHODS[plan.method]} on {plan.model} in {plan.framework}; {rows:,} rows, {len(outcome.classes)} classes; "
+        f"{METHODS[plan.method]}{knows} in {plan.framework}; {rows:,} rows, {len(outcome.classes)} classes; "
         f"{outcome.parameters:,} trained weights, {epochs}; {schedule(plan.temperature)}; seed {plan.seed}; "
         f"{_duration(outcome.seconds)}"
     )
@@ -152,7 +153,11 @@ def _course(outcome: Outcome, plan: Plan) -> str:
 
 def _search_caption(search: Search) -> str:
     lost = sum(trial.value is None for trial in search.trials)
-    given_up = f" {counted(lost, 'setting was', 'settings were')} given up early." if lost else ""
+    given_up = (
+        f" {counted(lost, 'setting was', 'settings were')} given up early, where strokes are at the foot."
+        if lost
+        else ""
+    )
     return (
         f"{of_search(search)} Each setting was trained once a fold; bars are standard deviations over folds."
         f"{given_up} The best of many looks better than it is: its gain is an upper end."

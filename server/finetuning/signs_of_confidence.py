@@ -11,6 +11,7 @@ FEWEST_ROWS = 50  # with which a fitted temperature is believed at all
 FAR = 1.25  # ratio of two temperatures that matters
 LEAST_GAP = 0.03  # between confidence and accuracy that matters
 ERRORS = 3  # standard errors of accuracy that a gap must have
+BY_HEART = 0.5  # training NLL against validation NLL
 LEAST_ECE = 0.01  # rise of the calibration error that matters
 
 
@@ -68,7 +69,7 @@ def final_temperature(plan: Plan, outcome: Outcome) -> Diagnosis | None:
     if at_final:
         message += 'It is served at that one: use serving_temperature "fitted".'
     elif served == fitted:
-        message += "It is served at the fitted one, which mends that. " + _cause(plan, too_sure)
+        message += "It is served at the fitted one, which mends that." + _cause(plan, outcome, too_sure)
     else:
         message += f"It is served at {served:.3g}."
     return Diagnosis(
@@ -86,12 +87,18 @@ def final_temperature(plan: Plan, outcome: Outcome) -> Diagnosis | None:
     )
 
 
-def _cause(plan: Plan, too_sure: bool) -> str:
-    if too_sure:
-        return "Nets that are trained on until they know their rows by heart do so; fewer epochs make it less."
-    if plan.hyperparameters.label_smoothing:
-        return "label_smoothing does that: it asks for less than certainty."
-    return "More epochs or a higher learning_rate may help: the logits have not grown to their place yet."
+def _cause(plan: Plan, outcome: Outcome, too_sure: bool) -> str:
+    """Say why, where it can be seen."""
+    mass = plan.hyperparameters.label_smoothing
+    if mass and not too_sure:
+        return f" Labels were smoothed by {mass:g}, which asks for less than certainty."
+    best = next(epoch for epoch in outcome.epochs if epoch.number == outcome.best_epoch)
+    if too_sure and best.loss_at_one < BY_HEART * best.validation_nll:
+        return (
+            f" In the best epoch the NLL at temperature 1 is {best.loss_at_one:.3f} on training rows and "
+            f"{best.validation_nll:.3f} on validation rows: it has learned the former by heart."
+        )
+    return ""
 
 
 def smoothing(plan: Plan, outcome: Outcome) -> Diagnosis | None:

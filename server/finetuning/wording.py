@@ -48,10 +48,10 @@ def counted(number: int, singular: str, plural: str = "") -> str:
 def schedule(plan: TemperaturePlan) -> str:
     """Write what temperature a loss has in the course of training."""
     if plan.schedule == "constant" or (plan.schedule != "piecewise" and plan.start == plan.end):
-        return f"T = {plan.start:g}"
+        return f"T = {plan.start:.4g}"
     if plan.schedule == "piecewise":
-        return f"T through {', '.join(f'{temperature:g}' for _, temperature in plan.points)}"
-    return f"T from {plan.start:g} to {plan.end:g}, {plan.schedule}"
+        return f"T through {', '.join(f'{temperature:.4g}' for _, temperature in plan.points)}"
+    return f"T from {plan.start:.4g} to {plan.end:.4g}, {plan.schedule}"
 
 
 def largest_share(counts: list[int]) -> float:

@@ -129,6 +129,9 @@ def test_a_final_temperature_far_from_the_fitted_one(healthy):
     said = one("overconfident_at_final_temperature", healthy.model_copy(update={"temperature_final": 0.5}))
     assert said.level == "info"
     assert "which mends that" in said.message
+    assert "by heart" in said.message  # 0.56 on training rows against 1.36 on validation rows
+    even = healthy.model_copy(update={"temperature_final": 0.5, "epochs": epochs(8, loss_at_one=[1.2] * 8)})
+    assert "by heart" not in one("overconfident_at_final_temperature", even).message
     assert "underconfident_at_final_temperature" in codes(healthy.model_copy(update={"temperature_final": 5.0}))
     served = healthy.model_copy(update={"temperature_final": 0.5, "temperature_served": 0.5})
     assert one("overconfident_at_final_temperature", served).level == "warn"
