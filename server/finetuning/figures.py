@@ -203,7 +203,7 @@ def search(found: Search) -> go.Figure:
 
 
 def log_ticks(values: Sequence[float]) -> dict[str, list[float] | list[str]]:
-    """Return ticks at 1, 2 and 5 of each power of ten in reach of values above 0; where these are few, at their ends."""
+    """Return ticks at 1, 2 and 5 of each power of ten in reach of values above 0; where too few, at the ends."""
     low, high = min(values) / 1.3, max(values) * 1.3
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [lead * 10.0**power for power in powers for lead in (1, 2, 5) if low <= lead * 10.0**power <= high]
