@@ -4,15 +4,26 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
-from server.api import compare, distribution, docs_page, files, generate, health, tokens
+from server.api import (
+    compare,
+    distribution,
+    docs_page,
+    files,
+    finetuning,
+    finetuning_results,
+    generate,
+    health,
+    tokens,
+)
 from server.api.documented import restore_nulls
 from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
@@ -22,8 +33,16 @@ from server.comparison.job import ComparisonJob
 from server.engine.engine import Engine
 from server.errors import KelvinError, ModelError
 from server.files.store import FileStore
+from server.finetuning.classifiers import Classifiers
+from server.finetuning.classifying import Classifying
+from server.finetuning.job import FinetuneJob
+from server.finetuning.service import Finetuning
+from server.finetuning.settling import Folders
+from server.finetuning.validation import Validator
+from server.finetuning.worker_process import Workers, threads_of
 from server.jobs.errors import StorageError
 from server.jobs.job import Kind
+from server.jobs.runner import Handler
 from server.jobs.service import JobService
 from server.jobs.store import JobStore
 from server.keys import ApiKeys
@@ -48,6 +67,28 @@ _DESCRIPTION = (
     "A text-generation sampling server. Bodies are JSON objects in UTF-8; an unknown field is refused, and every error "
     "has the same shape."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What outlives a request; each part, or why it is not there.
+
+    Attributes:
+        jobs: comparisons and fine-tunes.
+        files: uploaded ones.
+        finetuning: what trains and answers with classifiers.
+    """
+
+    jobs: JobService | StorageError
+    files: FileStore | StorageError
+    finetuning: Finetuning | StorageError
+
+    def close(self) -> None:
+        """Stop; jobs that run go back into their queues."""
+        if isinstance(self.finetuning, Finetuning):
+            self.finetuning.close()
+        if isinstance(self.jobs, JobService):
+            self.jobs.close()
 
 
 def load_models(settings: Settings) -> dict[str, LoadedModel]:
@@ -164,10 +205,13 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
     )
     app.state.settings = settings
     app.state.models = {}
-    app.state.jobs = app.state.files = None
+    app.state.work = app.state.jobs = app.state.files = app.state.finetuning = None
     app.state.phase = Phase.LOADING
     install_failures(app)
-    rooms = (generate, completions, chat, models, compare, files, distribution, tokens, health, docs_page)
+    rooms = (
+        generate, completions, chat, models, compare, files, finetuning, finetuning_results, distribution, tokens,
+        health, docs_page,
+    )  # fmt: skip
     routers = [room.router for room in rooms]
     for router in routers:
         app.include_router(router)
@@ -186,35 +230,54 @@ def _lifespan(load: Load, on_failure: OnFailure | None) -> Callable[[FastAPI], A
         threading.Thread(target=_load, args=(app, load, on_failure, loop), name="load", daemon=True).start()
         yield
         app.state.phase = Phase.DRAINING
-        await asyncio.to_thread(_close, app.state.models, app.state.jobs)
+        await asyncio.to_thread(_close, app.state.models, app.state.work)
 
     return lifespan
 
 
 def _load(app: FastAPI, load: Load, on_failure: OnFailure | None, loop: asyncio.AbstractEventLoop) -> None:
     models: dict[str, LoadedModel] = {}
-    jobs: JobService | StorageError | None = None
+    work: Work | None = None
     try:
         models = load(app.state.settings)
-        app.state.files = _open_files(app.state.settings)
-        jobs = _open_jobs(app.state.settings, models)
+        work = _open_work(app.state.settings, models)
     except Exception as error:
         report = partial(_fail, app, error, on_failure)
     else:
-        report = partial(_serve, app, models, jobs)
+        report = partial(_serve, app, models, work)
     try:
         loop.call_soon_threadsafe(report)
     except RuntimeError:  # the loop has closed: the server was stopped meanwhile
-        _close(models, jobs)
+        _close(models, work)
 
 
-def _open_jobs(settings: Settings, models: dict[str, LoadedModel]) -> JobService | StorageError:
-    """Open the job store and run its jobs; a store that cannot be used fails the routes that need it, and no other."""
+def _open_work(settings: Settings, models: dict[str, LoadedModel]) -> Work:
+    """Open the state and run its jobs; what cannot be used fails the routes that need it, and no other."""
+    files = _open_files(settings)
+    classifiers = Classifiers(settings.data_dir, settings.loaded_classifiers)
+    workers = Workers(threads_of(settings.worker_threads))
+    handlers: dict[Kind, Handler] = {Kind.COMPARISON: ComparisonJob(lambda: models)}
+    if isinstance(files, FileStore):
+        handlers[Kind.FINETUNE] = FinetuneJob(files, classifiers, workers)
     try:
-        return JobService(JobStore.open(settings.data_dir), {Kind.COMPARISON: ComparisonJob(lambda: models)})
+        jobs = JobService(JobStore.open(settings.data_dir), handlers)
     except StorageError as error:
         log.error("there will be no jobs: %s", error.message)
-        return error
+        return Work(error, files, error)
+    if isinstance(files, StorageError):
+        return Work(jobs, files, files)
+    folders = _folders(settings, models)
+    validator = Validator(jobs.store, files, workers)
+    return Work(jobs, files, Finetuning(folders, validator, classifiers, Classifying(classifiers)))
+
+
+def _folders(settings: Settings, models: Iterable[str]) -> Folders:
+    """Tell how to find the folder of each model, which only a fine-tune asks for."""
+    from server.models.registry import Registry
+
+    refs = {ref.name: ref for ref in map(parse_model_ref, settings.models)}
+    registry = Registry(settings.models_dir)
+    return {name: partial(registry.locate, refs.get(name) or parse_model_ref(name)) for name in models}
 
 
 def _open_files(settings: Settings) -> FileStore | StorageError:
@@ -226,17 +289,18 @@ def _open_files(settings: Settings) -> FileStore | StorageError:
         return error
 
 
-def _serve(app: FastAPI, models: dict[str, LoadedModel], jobs: JobService | StorageError) -> None:
+def _serve(app: FastAPI, models: dict[str, LoadedModel], work: Work) -> None:
     if app.state.phase is Phase.DRAINING:
-        _close(models, jobs)
+        _close(models, work)
         return
-    app.state.models, app.state.jobs, app.state.phase = models, jobs, Phase.READY
+    app.state.work, app.state.models, app.state.phase = work, models, Phase.READY
+    app.state.jobs, app.state.files, app.state.finetuning = work.jobs, work.files, work.finetuning
     log.info("ready: %s", ", ".join(models))
 
 
-def _close(models: dict[str, LoadedModel], jobs: JobService | StorageError | None) -> None:
-    if isinstance(jobs, JobService):
-        jobs.close()
+def _close(models: dict[str, LoadedModel], work: Work | None) -> None:
+    if work is not None:
+        work.close()
     for model in models.values():
         model.close()
 

@@ -1,4 +1,4 @@
-"""The command line: kelvin serve | generate | compare | models | version.
+"""The command line: kelvin serve | generate | compare | finetune | models | version.
 
 A command imports what it needs when it runs, so that help is instant and a framework loads only where it is used.
 """
@@ -19,6 +19,7 @@ from samplers.params import MAX_TOP_LOGPROBS, SamplingParams
 from server import terminal
 from server.comparison.command import compare
 from server.errors import InvalidRequestError, KelvinError, UnavailableError
+from server.finetuning.command import app as finetune_app
 from server.keys import require_closed
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="List, fetch and find models.")
 app.add_typer(models_app, name="models")
 app.command()(compare)
+app.add_typer(finetune_app, name="finetune")
 
 
 def main() -> None:

@@ -183,9 +183,9 @@ def _hashed(prompt_ids: tuple[int, ...], params: SamplingParams, sample: int) ->
     return [32 + byte % 95 for byte in noise]
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0, every_s: float = 0.005) -> None:
     """Wait for what another thread does."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, "waited in vain"
-        time.sleep(0.005)
+        time.sleep(every_s)

@@ -31,6 +31,8 @@ WITHOUT_OPTION = {
     "max_timeout_s",
     "max_comparison_tokens",
     "max_file_bytes",
+    "worker_threads",
+    "loaded_classifiers",
 }
 
 

@@ -14,6 +14,7 @@ from server.api.body import read_body
 from server.api.disconnect import until_disconnect
 from server.api.documented import answer, failures, file_answer, json_body
 from server.api.event_stream import EventStream
+from server.api.idempotency import idempotency_key
 from server.api.job_events import stream_events
 from server.api.job_store import job_store
 from server.api.schemas.answers import ComparisonAnswer, ComparisonList, DeletedAnswer
@@ -31,7 +32,6 @@ from server.jobs.store import JobStore
 from server.jobs.watching import wait_for_end
 
 MAX_PAGE = 100
-MAX_KEY = 255
 # The report's scripts and styles are in the page itself, which may load nothing else and send nothing anywhere.
 REPORT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -55,9 +55,7 @@ async def compare(request: Request) -> Response:
     plan = plan_of(body, first_model=first.name, max_tokens=state.settings.max_comparison_tokens)
     prepare(plan, state.models)  # what is wrong with an arm is said now
     store = job_store(state)
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= MAX_KEY:
-        raise JobStateError(f"the Idempotency-Key must have 1 to {MAX_KEY} characters")
+    key = idempotency_key(request)
     job = await asyncio.to_thread(store.submit, Kind.COMPARISON, plan.model_dump(mode="json"), idempotency_key=key)
     request.state.facts["job"] = job.id
     if not body.wait:

@@ -47,13 +47,17 @@ class JobRunner:
         # A daemon, so that a handler that never asks whether to stop cannot keep the server from ending.
         self._thread = threading.Thread(target=self._run, name=f"jobs-{kind}", daemon=True)
 
-    def start(self) -> None:
-        """Take over the jobs of servers that have died, and begin to run.
+    def start(self, *, adopt: bool = True) -> None:
+        """Begin to run.
+
+        Args:
+            adopt: take over the jobs of servers that have died.
 
         Raises:
             StorageError: the store cannot be read or written.
         """
-        self._store.adopt(self._kind)
+        if adopt:
+            self._store.adopt(self._kind)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:

@@ -11,6 +11,8 @@ from server.api import examples
 from server.api.schemas import answers, finetuning_answers, openai_answers
 from server.api.schemas.generate import GenerateRequest
 
+NEED_FILES = ("/v1/fine_tuning/jobs", "/v1/fine_tuning/validate", "/classify")  # tests/finetuning has their examples
+
 
 @pytest.fixture
 def document(client):
@@ -52,6 +54,19 @@ def test_every_route_is_there_and_documented(document):
         ("/v1/files/{file_id}", "get"),
         ("/v1/files/{file_id}", "delete"),
         ("/v1/files/{file_id}/content", "get"),
+        ("/v1/fine_tuning/jobs", "post"),
+        ("/v1/fine_tuning/jobs", "get"),
+        ("/v1/fine_tuning/validate", "post"),
+        ("/v1/fine_tuning/jobs/{job_id}", "get"),
+        ("/v1/fine_tuning/jobs/{job_id}", "delete"),
+        ("/v1/fine_tuning/jobs/{job_id}/cancel", "post"),
+        ("/v1/fine_tuning/jobs/{job_id}/pause", "post"),
+        ("/v1/fine_tuning/jobs/{job_id}/resume", "post"),
+        ("/v1/fine_tuning/jobs/{job_id}/events", "get"),
+        ("/v1/fine_tuning/jobs/{job_id}/checkpoints", "get"),
+        ("/v1/fine_tuning/jobs/{job_id}/report.html", "get"),
+        ("/v1/fine_tuning/jobs/{job_id}/artifacts/{name}", "get"),
+        ("/classify", "post"),
     }
     for _, _, operation in operations(document):
         assert operation["description"]
@@ -75,7 +90,7 @@ def test_every_post_documents_its_body_and_the_errors_with_their_one_schema(docu
 def test_the_examples_of_bodies_are_taken_and_those_of_answers_fit_their_schemas(client, document):
     for path, method, operation in operations(document):
         content = operation["responses"]["200"]["content"]
-        if "{" in path:
+        if "{" in path or (method == "post" and path in NEED_FILES):
             continue
         if (path, method) == ("/v1/files", "post"):
             [(media_type, form)] = operation["requestBody"]["content"].items()
