@@ -24,7 +24,8 @@ class Compilation:
         self._trials = trials
         self._ready: set[str | int] = set()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
+        # No daemon: a process that ended while XLA compiles would take LLVM's tables away from under it.
+        self._thread = threading.Thread(target=self._run, name="compile", daemon=False)
         self._thread.start()
 
     def ready(self, name: str | int) -> bool:
@@ -36,17 +37,17 @@ class Compilation:
         self._thread.join(timeout_s)
         return len(self._ready) == len(self._trials)
 
-    def close(self, timeout_s: float = 1.0) -> None:
-        """Stop compiling at the next opportunity."""
+    def close(self) -> None:
+        """Stop compiling, once the program under way is compiled."""
         self._closing = True
-        self._thread.join(timeout_s)
+        self._thread.join()
 
     def _run(self) -> None:
         _give_way()
         started_s = time.monotonic()
         try:
             for name, trial in self._trials.items():
-                if self._closing:
+                if self._closing or not threading.main_thread().is_alive():
                     return
                 trial()
                 self._ready.add(name)

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from server.models.load import load_spec
 from server.models.weights import read_weights
 from tests.backends.checkpoints import MAX_LENGTH, VOCAB_SIZE, write_checkpoint
 from tests.backends.conftest import fill
+from tests.fakes import wait_until
 
 CHUNK = 16
 SLOTS = 4
@@ -198,10 +200,21 @@ def test_a_program_that_cannot_be_compiled_leaves_the_graphs_and_says_so(make, f
 
 
 def test_a_compilation_stops_when_its_model_is_closed():
-    ran = []
-    compilation = Compilation({1: lambda: compilation.close(timeout_s=0), 2: lambda: ran.append(2)})
-    assert not compilation.wait(timeout_s=10)
-    assert not ran
+    begun, compiled, ran = threading.Event(), threading.Event(), []
+
+    def trial():
+        begun.set()
+        compiled.wait(30)
+        ran.append(1)
+
+    compilation = Compilation({1: trial, 2: lambda: ran.append(2)})
+    assert begun.wait(30)
+    closing = threading.Thread(target=compilation.close)
+    closing.start()
+    wait_until(lambda: compilation._closing)
+    compiled.set()
+    closing.join(30)
+    assert ran == [1]  # the program under way is waited for, and no other is begun
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(make, folder):
