@@ -11,7 +11,7 @@ import numpy as np
 
 from server.finetuning.network import Network
 from server.finetuning.randomness import Purpose, generator
-from server.finetuning.trainer import Batch, Inputs
+from server.finetuning.trainer import TOKEN, Batch, Inputs
 
 _FEWEST_TOKENS = 16
 
@@ -22,9 +22,10 @@ class Feed:
 
     Attributes:
         inputs: float32 [rows, …], or token ids, int32 [rows, tokens].
-        bag: share of each token in its text's mean, float32 [rows, tokens], 0 where a row has no token; [rows, 0] for
-            networks without embeddings.
-        masks: for each hidden layer what its units are multiplied by, float32 [rows, width]; none: nothing is dropped.
+        bag: share of each token in its text's sum, float32 [rows, tokens], 0 where a row has no token; [rows, 0] for
+            networks that read no tokens.
+        masks: for each of `network.dropped` what its units are multiplied by, float32 [rows, width]; none: nothing is
+            dropped.
         labels: int64 [rows].
         weights: share of each row in the loss, float32 [rows]; over all pieces of a batch they sum to 1.
         shares: the same without class weights.
@@ -50,7 +51,7 @@ def training_feeds(network: Network, batch: Batch, *, seed: int, rows: int, piec
     """
     noise = generator(seed, Purpose.DROPOUT)
     inputs, bag = _inputs(network, batch.inputs, rows, noise)
-    masks = tuple(_mask(noise, (rows, width), network.dropout) for width in network.hidden) if network.dropout else ()
+    masks = tuple(_mask(noise, (rows, width), network.dropout) for width in network.dropped) if network.dropout else ()
     labels = _filled(batch.labels, rows)
     weights = _filled((batch.weights / batch.weights.sum(dtype=np.float64)).astype(np.float32), rows)
     shares = _filled(np.full(len(batch.labels), 1 / len(batch.labels), np.float32), rows)
@@ -90,17 +91,21 @@ def _inputs(
 
 
 def _bags(texts: Inputs, rows: int, dropped: float, noise: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids of texts, filled up, and each token's share; a text that loses all tokens keeps them all."""
+    """Return ids and shares of texts, filled up; those that stay stand in for those that are dropped."""
     lengths = np.array([len(text) for text in texts])
     tokens = _size(int(lengths.max(initial=1)))
-    ids, present = np.zeros((rows, tokens), np.int32), np.zeros((rows, tokens), bool)
+    ids, shares = np.zeros((rows, tokens), np.int32), np.zeros((rows, tokens), np.float32)
+    present = np.zeros((rows, tokens), bool)
     present[: len(texts)] = np.arange(tokens) < lengths[:, None]
-    ids[present] = np.concatenate([np.asarray(text, np.int32) for text in texts])
+    flat = np.concatenate([np.asarray(text) for text in texts])
+    if flat.dtype == TOKEN:
+        ids[present], shares[present] = flat["id"], flat["share"]
+    else:
+        ids[present], shares[present] = flat, np.repeat(1 / np.maximum(lengths, 1), lengths)
     if noise is not None and dropped:
-        kept = present & (noise.random(present.shape, np.float32) >= dropped)
-        present = np.where(kept.any(axis=1, keepdims=True), kept, present)
-    counts = present.sum(axis=1, keepdims=True)
-    return ids, (present / np.maximum(counts, 1)).astype(np.float32)
+        kept = noise.random(present.shape, np.float32) >= dropped
+        shares = np.where(kept, shares / np.float32(1 - dropped), np.float32(0))
+    return ids, shares
 
 
 def _mask(noise: np.random.Generator, shape: tuple[int, int], dropped: float) -> np.ndarray:

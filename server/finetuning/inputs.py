@@ -8,7 +8,7 @@ import numpy as np
 
 from server.errors import InvalidRequestError
 from server.finetuning.plan import TEXT_METHODS
-from server.finetuning.trainer import Inputs
+from server.finetuning.trainer import TOKEN, Inputs
 from server.models.tokenizer import Tokenizer
 
 Given = Sequence[str] | np.ndarray
@@ -56,16 +56,21 @@ class Tokens:
 
 
 class Bags:
-    """Texts as places in a vocabulary: the tokens that several training texts have; others are left out."""
+    """Lower-case texts as bags of the tokens that several training texts have, with their TF-IDF; others are left out.
 
-    def __init__(self, tokens: Tokens, vocabulary: np.ndarray) -> None:
+    A token that is in a text n times and in d of D training texts weighs (1 + ln n) · (1 + ln((1 + D) / (1 + d))); the
+    squares of a text's weights sum to 1 (Salton and Buckley 1988).
+    """
+
+    def __init__(self, tokens: Tokens, vocabulary: np.ndarray, rarity: np.ndarray) -> None:
         """Prepare; see `of_training`.
 
         Args:
             tokens: gives the ids.
             vocabulary: the ids that count, int32, rising.
+            rarity: of each, 1 + ln((1 + D) / (1 + d)), float32.
         """
-        self._tokens, self._vocabulary = tokens, vocabulary
+        self._tokens, self._vocabulary, self._rarity = tokens, vocabulary, rarity
         self.row: tuple[int, ...] = (len(vocabulary),)
 
     @classmethod
@@ -75,28 +80,35 @@ class Bags:
         Raises:
             InvalidRequestError: no token is in two texts.
         """
-        counts = Counter(token for text in tokens.encode(texts) for token in set(text.tolist()))
+        counts = Counter(token for ids in tokens.encode(_lower(texts)) for token in set(ids.tolist()))
         vocabulary = sorted(token for token, count in counts.items() if count >= _FEWEST_TEXTS)
         if not vocabulary:
             raise InvalidRequestError(
                 f"no token is in {_FEWEST_TEXTS} training texts, so nothing can be learned; give more texts",
                 param="training_file",
             )
-        return cls(tokens, np.array(vocabulary, np.int32))
+        found_in = np.array([counts[token] for token in vocabulary])
+        rarity = 1 + np.log((1 + len(texts)) / (1 + found_in))
+        return cls(tokens, np.array(vocabulary, np.int32), rarity.astype(np.float32))
 
     def encode(self, inputs: Given) -> list[np.ndarray]:
-        """Return the places of each text's known tokens, int32 [tokens]; none may be known."""
-        return [self._places(ids) for ids in self._tokens.encode(inputs)]
+        """Return each text's known tokens, `TOKEN` [different tokens], ids being places; none may be known."""
+        return [self._bag(ids) for ids in self._tokens.encode(_lower(inputs))]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the vocabulary."""
-        return {"vocabulary": self._vocabulary}
+        """Return the vocabulary and how rare its tokens are."""
+        return {"vocabulary": self._vocabulary, "rarity": self._rarity}
 
-    def _places(self, ids: np.ndarray) -> np.ndarray:
-        places = np.searchsorted(self._vocabulary, ids)
+    def _bag(self, ids: np.ndarray) -> np.ndarray:
+        different, counts = np.unique(ids, return_counts=True)
+        places = np.searchsorted(self._vocabulary, different)
         known = places < len(self._vocabulary)
-        known[known] = self._vocabulary[places[known]] == ids[known]
-        return places[known].astype(np.int32)
+        known[known] = self._vocabulary[places[known]] == different[known]
+        bag = np.zeros(int(known.sum()), TOKEN)
+        bag["id"] = places[known]
+        weights = (1 + np.log(counts[known])) * self._rarity[bag["id"]]
+        bag["share"] = weights / max(float(np.linalg.norm(weights)), np.finfo(np.float32).tiny)
+        return bag
 
 
 class Scaled:
@@ -177,6 +189,10 @@ class Pooled:
         return self._scaled.arrays()
 
 
+def _lower(texts: Given) -> list[str]:
+    return [text.lower() for text in texts]
+
+
 def encoder_for(method: str, train: Given, tokens: Tokens | None, embed: Embed | None) -> Encoder:
     """Make the encoder of a method, from the training part.
 
@@ -207,7 +223,7 @@ def load_encoder(method: str, arrays: Mapping[str, np.ndarray], tokens: Tokens |
         assert embed is not None
         return Pooled(embed, Scaled(arrays["mean"], arrays["deviation"]))
     assert tokens is not None
-    return Bags(tokens, arrays["vocabulary"]) if method == "dan" else tokens
+    return Bags(tokens, arrays["vocabulary"], arrays["rarity"]) if method == "dan" else tokens
 
 
 def require_kind(method: str, inputs: Given) -> None:

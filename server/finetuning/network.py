@@ -11,7 +11,7 @@ from server.finetuning.randomness import Purpose, generator
 
 HEAD = "head"
 _CONVOLUTION = 3  # pixels, each way
-_EMBEDDING_SPREAD = 0.1
+_EMBEDDING_SPREAD = 0.01
 
 Kind = Literal["linear", "mlp", "dan", "cnn"]
 
@@ -19,8 +19,9 @@ Kind = Literal["linear", "mlp", "dan", "cnn"]
 class Network(BaseModel):
     """A classifier's layers; all end in a linear head without activation, whose outputs are the logits.
 
-    `linear` is the head alone. `mlp` has hidden layers with ReLU. `dan` (Iyyer et al. 2015) takes the mean of a text's
-    token embeddings through such layers. `cnn` has convolutions of 3 x 3, ReLU and means over 2 x 2 before them.
+    `linear` is the head alone. `mlp` has hidden layers with ReLU. `dan` (Iyyer et al. 2015) takes a weighted sum of a
+    text's token embeddings through a ReLU and such layers. `cnn` has convolutions of 3 x 3, ReLU and means over 2 x 2
+    before them.
 
     Attributes:
         kind: which of these.
@@ -49,6 +50,11 @@ class Network(BaseModel):
     def layers(self) -> list[str]:
         """Names of the layers with ReLU after the convolutions, in order."""
         return [f"hidden.{number}" for number in range(len(self.hidden))]
+
+    @property
+    def dropped(self) -> tuple[int, ...]:
+        """Widths of the layers whose units are dropped, in order: the sum of embeddings, and the hidden ones."""
+        return (self.embedding, *self.hidden) if self.kind == "dan" else self.hidden
 
     @property
     def convolutions(self) -> list[str]:
@@ -110,9 +116,7 @@ def network_for(method: str, row: tuple[int, ...], classes: int) -> Network:
     if method == "linear_probe":
         return Network(kind="linear", inputs=row, classes=classes)
     if method == "dan":
-        return Network(
-            kind="dan", inputs=row, classes=classes, embedding=128, hidden=(128, 128), dropout=0.2, token_dropout=0.3
-        )
+        return Network(kind="dan", inputs=row, classes=classes, embedding=128, dropout=0.5)
     if method == "mlp":
         return Network(kind="mlp", inputs=row, classes=classes, hidden=(128, 64))
     if method == "cnn":

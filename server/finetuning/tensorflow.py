@@ -128,7 +128,7 @@ class TensorFlowTrainer:
         tokens = network.kind == "dan"
         inputs = tf.TensorSpec([None, None] if tokens else [None, *network.inputs], tf.int32 if tokens else tf.float32)
         bag = tf.TensorSpec([None, None], tf.float32)
-        masks = tuple(tf.TensorSpec([None, width], tf.float32) for width in network.hidden if network.dropout)
+        masks = tuple(tf.TensorSpec([None, width], tf.float32) for width in network.dropped if network.dropout)
         labels, number = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.float32)
         gradients = [tf.TensorSpec(weight.shape, tf.float32) for weight in self._weights.values()]
 
@@ -180,10 +180,11 @@ class TensorFlowTrainer:
     def _forward(self, inputs: Tensor, bag: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         """Return the logits, [rows, classes]."""
         hidden = _flat(self._weights, self._network, inputs, bag)
-        for number, layer in enumerate(self._network.layers):
-            hidden = tf.nn.relu(_linear(self._weights, layer, hidden))
-            if masks:
-                hidden = hidden * masks[number]
+        left = list(masks)
+        if self._network.kind == "dan":
+            hidden = _activated(hidden, left)
+        for layer in self._network.layers:
+            hidden = _activated(_linear(self._weights, layer, hidden), left)
         return _linear(self._weights, HEAD, hidden)
 
     def _still(self) -> dict[str, tuple[tf.Variable, tf.Variable]]:
@@ -220,6 +221,12 @@ def _convolved(weights: dict[str, tf.Variable], network: Network, images: Tensor
 
 def _linear(weights: dict[str, tf.Variable], layer: str, inputs: Tensor) -> Tensor:
     return tf.matmul(inputs, weights[f"{layer}.weight"], transpose_b=True) + weights[f"{layer}.bias"]
+
+
+def _activated(outputs: Tensor, masks: list[Tensor]) -> Tensor:
+    """Return what a layer hands on: ReLU, and the next mask where there are any."""
+    active = tf.nn.relu(outputs)
+    return active * masks.pop(0) if masks else active
 
 
 def _nll(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:

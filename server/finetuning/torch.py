@@ -132,10 +132,11 @@ class TorchTrainer:
     def _forward(self, feed: Feed) -> Tensor:
         """Return the logits, [rows, classes]."""
         hidden = _flat(self._weights, self._network, self._tensor(feed.inputs), self._tensor(feed.bag))
-        for number, layer in enumerate(self._network.layers):
-            hidden = torch.relu(_linear(self._weights, layer, hidden))
-            if feed.masks:
-                hidden = hidden * self._tensor(feed.masks[number])
+        masks = [self._tensor(mask) for mask in feed.masks]
+        if self._network.kind == "dan":
+            hidden = _activated(hidden, masks)
+        for layer in self._network.layers:
+            hidden = _activated(_linear(self._weights, layer, hidden), masks)
         return _linear(self._weights, HEAD, hidden)
 
     def _still(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -170,6 +171,12 @@ def _convolved(weights: dict[str, Tensor], network: Network, images: Tensor) -> 
 
 def _linear(weights: dict[str, Tensor], layer: str, inputs: Tensor) -> Tensor:
     return functional.linear(inputs, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+
+
+def _activated(outputs: Tensor, masks: list[Tensor]) -> Tensor:
+    """Return what a layer hands on: ReLU, and the next mask where there are any."""
+    active = torch.relu(outputs)
+    return active * masks.pop(0) if masks else active
 
 
 def _nll(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:

@@ -7,7 +7,10 @@ from typing import Protocol
 import numpy as np
 
 Inputs = Sequence[np.ndarray] | np.ndarray
-"""Numeric rows or pooled hidden states, float32 [rows, …]; or token ids, one int32 [length] a row, not padded."""
+"""Numeric rows or pooled hidden states, float32 [rows, …]; or a row's token ids, int32 [length], or `TOKEN`s."""
+
+TOKEN = np.dtype([("id", np.int32), ("share", np.float32)])
+"""A token of a text, and what it weighs in the text's sum of embeddings; ids alone weigh 1 / length each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,23 @@ def test_a_bag_knows_the_tokens_of_several_training_texts(tokens):
     bags = Bags.of_training(tokens, ["ship wave wave", "ship the", "the oven"])
     assert bags.row == (2,)  # ship and the: wave is in one text only, though twice
     encoded = bags.encode(["the ship ship wave", "oven", "", "one ?"])
-    assert [ids.tolist() for ids in encoded] == [[1, 0, 0], [], [], []]
+    assert [bag["id"].tolist() for bag in encoded] == [[0, 1], [], [], []]
+
+
+def test_a_bag_weighs_its_tokens_as_scikit_learns_tf_idf_does(tokens):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["ship wave wave", "ship the the the", "the wave", "ship oven wave ship"]
+    bags = Bags.of_training(tokens, texts)
+    oracle = TfidfVectorizer(sublinear_tf=True, vocabulary=["ship", "wave", "the"])
+    theirs = oracle.fit(texts).transform(texts).toarray()
+    ours = np.zeros_like(theirs)
+    for row, bag in zip(ours, bags.encode(texts), strict=True):
+        row[bag["id"]] = bag["share"]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_vocabulary_must_have_a_token(tokens):
     with pytest.raises(InvalidRequestError, match="no token is in 2 training texts"):
         Bags.of_training(tokens, ["ship", "wave"])
 
