@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from server.settings import Settings
 
 DISTRIBUTIONS = ("kelvin-server", "torch", "tensorflow", "tensorflow-cpu")
-GRACEFUL_SHUTDOWN_S = 20
 IDENTITY = SamplingParams()
 
 Framework = Literal["torch", "tensorflow"]
@@ -159,9 +158,8 @@ def _fetch_models(settings: "Settings") -> None:
 
 
 def _run(settings: "Settings", listener: socket.socket) -> None:
-    import uvicorn
-
     from server.app import create_app
+    from server.serving import Server
 
     failures: list[Exception] = []
 
@@ -169,14 +167,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
         failures.append(error)
         server.should_exit = True
 
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, on_failure=give_up),
-            log_config=None,
-            access_log=False,  # the app writes its own line for a request
-            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
-        )
-    )
+    server = Server(create_app(settings, on_failure=give_up), drain_timeout_s=settings.drain_timeout_s)
     terminal.announce(settings.host, settings.port, settings.models, with_keys=settings.api_keys_file is not None)
     server.run(sockets=[listener])
     if failures:

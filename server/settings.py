@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(128 * MEBIBYTE, ge=1024, description="Largest uploaded file; a larger one gets a 413.")
     worker_threads: int = Field(0, ge=0, description="CPU threads of a fine-tune; 0: half of the cores.")
     loaded_classifiers: int = Field(4, ge=1, description="Classifiers that stay in memory, the last used ones.")
+    drain_timeout_s: float = Field(
+        20.0, ge=0.0, description="How long running requests may take to finish when the server is to stop, in seconds."
+    )
     max_timeout_s: float = Field(600.0, gt=0.0, description="Longest timeout_s that a request may ask for, in seconds.")
 
     @model_validator(mode="after")

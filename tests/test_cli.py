@@ -33,6 +33,7 @@ WITHOUT_OPTION = {
     "max_file_bytes",
     "worker_threads",
     "loaded_classifiers",
+    "drain_timeout_s",
 }
 
 

@@ -1,0 +1,58 @@
+"""Serving: an application on a socket until somebody ends it, which finishes what it has begun."""
+
+import asyncio
+import logging
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from server.api.served import Phase
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 3  # for answers that say that time is up, and for connections to close
+
+
+class Server(uvicorn.Server):
+    """A server that, told to stop, first says so to whoever asks, then finishes its requests, then ends.
+
+    While it drains it still listens: /health/ready and every new request are answered 503, so that a proxy looks
+    elsewhere and nobody meets a closed port. A second signal ends it at once.
+    """
+
+    def __init__(self, app: FastAPI, *, drain_timeout_s: float) -> None:
+        """Prepare to serve.
+
+        Args:
+            app: the application.
+            drain_timeout_s: seconds that running requests have to finish.
+        """
+        # The app writes its own line for a request, and configures logging.
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=FLUSH_S)
+        super().__init__(config)
+        self._app = app
+        self._drain_timeout_s = drain_timeout_s
+        self._deadline_s: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; uvicorn would close the port at once, and end by the signal instead of with success."""
+        if self._deadline_s is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._deadline_s = time.monotonic() + self._drain_timeout_s
+        self._app.state.phase = Phase.DRAINING
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say, ten times a second, whether the end has come."""
+        if self._deadline_s is not None and not self.should_exit:
+            num_running = len(self.server_state.tasks)
+            if num_running and time.monotonic() >= self._deadline_s:
+                log.warning("%d requests have not finished within %g s", num_running, self._drain_timeout_s)
+                engines = [model.engine for model in self._app.state.models.values()]
+                await asyncio.gather(*(asyncio.to_thread(engine.stop) for engine in engines))  # which tells clients
+                self.should_exit = True
+            elif not num_running:
+                self.should_exit = True
+        return await super().on_tick(counter)
