@@ -57,6 +57,13 @@ def test_means_and_intervals_are_those_of_prompts():
     assert found.wins == 7
 
 
+def test_a_prompt_without_a_value_is_no_prompt_of_the_mean():
+    known, unknown = {"cold": ["a b c d"] * 2, "hot": ["a b", "c d"]}, {"cold": ["a b c d"] * 2, "hot": ["a b", None]}
+    hot = compared(known, known, unknown).arms[1]
+    assert hot.per_prompt["pairwise_distance"] == [1, 1, None]
+    assert hot.metrics["pairwise_distance"] == 1
+
+
 def test_an_arm_that_failed_leaves_the_others_compared():
     told = [own | {"lost": [None] * 4} for own in prompts(8)]
     outcome = compared(*told)
@@ -145,6 +152,26 @@ def test_the_surprise_of_one_prompt_is_that_of_whole_texts_even_where_distances_
     assert found.difference == pytest.approx((3 * 8 * 3 + 9 * 18) / (3 * 8 + 9 * 18))
     assert (found.ci_low + found.ci_high) / 2 == pytest.approx(found.difference)
     assert found.p_value == 2 / 2**12
+
+
+def test_the_distance_of_one_prompt_is_that_of_its_common_budget():
+    """Nine texts of 18 tokens or more, cut to 18, and three that are short of the budget and not looked at."""
+
+    def length(sample, long):
+        return 8 if sample < 3 else long
+
+    outcome = compared(
+        *prompts(
+            1,
+            samples=12,
+            cold=lambda number, sample: varied(0, length(sample, 18)),
+            hot=lambda number, sample: varied(sample, length(sample, 40)),
+        )
+    )
+    found = contrast(outcome, "pairwise_distance")
+    assert [arm.counts.dropped for arm in outcome.arms] == [3, 3]
+    assert found.p_value == 2 / 2**9
+    assert (found.ci_low + found.ci_high) / 2 == pytest.approx(found.difference)
 
 
 def test_the_surprise_of_one_prompt_weighs_tokens_and_not_texts():
