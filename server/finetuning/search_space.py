@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def require_searchable(plan: Plan) -> None:
 
     Raises:
         InvalidRequestError: it has no room for the control at temperature 1, chooses the end of a schedule that has
-            none, or has too few trials for a grid.
+            none, has too few trials for a grid, or a
+            Gaussian process without PyTorch.
     """
     asked = _search(plan)
     if not asked.low <= 1 <= asked.high:
@@ -42,6 +44,11 @@ def require_searchable(plan: Plan) -> None:
             f"search.also names end, which a {plan.temperature.schedule} schedule does not have; name schedule too, or "
             "give temperature.schedule another one",
             param="search.also",
+        )
+    if asked.algorithm == "gp" and find_spec("torch") is None:
+        raise InvalidRequestError(
+            'search.algorithm "gp" needs PyTorch: pip install \'kelvin-server[torch]\', or use "tpe"',
+            param="search.algorithm",
         )
     if asked.algorithm == "grid" and asked.n_trials > 1 and not grid(plan):
         raise InvalidRequestError(

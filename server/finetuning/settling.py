@@ -23,6 +23,7 @@ from server.finetuning.plan import (
     SearchPlan,
     TemperaturePlan,
 )
+from server.finetuning.search_space import require_searchable
 
 STEP_LEVELS = 4
 ANNEALED = (2.0, 0.5)
@@ -78,7 +79,7 @@ def plan_of(request: FinetuneRequest, folders: Folders, *, framework: Literal["t
     if request.method is not None:
         given = request.method.supervised.hyperparameters
     numeric = request.method_name in NUMERIC_METHODS
-    return Plan(
+    plan = Plan(
         model=name,
         model_dir="" if numeric else str(folders[name]()),  # numbers need no model
         method=request.method_name,
@@ -94,6 +95,9 @@ def plan_of(request: FinetuneRequest, folders: Folders, *, framework: Literal["t
         serving_temperature=_served(request),
         search=_search(request),
     )
+    if plan.search is not None:
+        require_searchable(plan)
+    return plan
 
 
 def _hyperparameters(given: HyperparametersRequest, method: Method) -> Hyperparameters:
@@ -178,16 +182,6 @@ def _search(request: FinetuneRequest) -> SearchPlan | None:
         return None
     if given.low >= given.high:
         raise InvalidRequestError("search.low must be below search.high", param="search")
-    if (
-        "end" in given.also
-        and request.temperature.schedule in ("constant", "piecewise")
-        and "schedule" not in given.also
-    ):
-        raise InvalidRequestError(
-            f"search.also must not hold end where the schedule is {request.temperature.schedule}; choose another "
-            "schedule, or add schedule to search.also",
-            param="search",
-        )
     if find_spec("optuna") is None:
         raise InvalidRequestError("search needs optuna: pip install 'kelvin-server[finetune]'", param="search")
     return SearchPlan(**(given.model_dump() | {"also": tuple(dict.fromkeys(given.also))}))

@@ -62,9 +62,6 @@ def sampler(plan: Plan, number: int) -> "optuna.samplers.BaseSampler":
     Args:
         plan: with a search.
         number: finished trials before it.
-
-    Raises:
-        InvalidRequestError: a Gaussian process needs PyTorch, which is not installed.
     """
     import optuna
 
@@ -73,13 +70,6 @@ def sampler(plan: Plan, number: int) -> "optuna.samplers.BaseSampler":
     seed = int(np.random.SeedSequence([plan.seed, number]).generate_state(1)[0])
     if asked.algorithm != "gp":
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
-    try:
-        import torch  # noqa: F401  # of its Gaussian process
-    except ImportError as error:
-        raise InvalidRequestError(
-            'search.algorithm "gp" needs PyTorch: pip install \'kelvin-server[torch]\', or use "tpe"',
-            param="search.algorithm",
-        ) from error
     return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
 
 
