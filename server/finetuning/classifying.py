@@ -77,7 +77,8 @@ def as_rows(inputs: Sequence[object]) -> np.ndarray:
         InvalidRequestError: they are no rows of numbers of one shape, or a number is not finite in float32.
     """
     try:
-        rows = np.asarray(inputs, np.float64).astype(np.float32)
+        with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused below
+            rows = np.asarray(inputs, np.float64).astype(np.float32)
     except (ValueError, TypeError, OverflowError):
         raise InvalidRequestError(
             "input must hold texts, or rows of numbers that are all of one length", param="input"

@@ -78,6 +78,8 @@ class Claim:
                 to = Status.CANCELLED
             elif row.pause_requested and to is Status.QUEUED:
                 to = Status.PAUSED
+            elif to is Status.PAUSED and not row.pause_requested:
+                to = Status.QUEUED  # it was resumed while its handler was stopping
             move(session, row, to)
 
     def _row(self, session: Session) -> JobRow:

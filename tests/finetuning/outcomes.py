@@ -9,12 +9,13 @@ EPOCH = Epoch(
 FIGURES = Figures(
     accuracy=0.75, macro_f1=0.7, mcc=0.5, nll=0.6, brier=0.3, ece=0.2, adaptive_ece=0.2, classwise_ece=0.2
 )
+INTERVAL = Interval(low=0.5, high=0.7)
 
 
 def judged(temperature, nll):
     figures = FIGURES.model_copy(update={"nll": nll})
     return Judged(
-        temperature=temperature, figures=figures, intervals=dict.fromkeys(Figures.model_fields, Interval(low=0.5, high=0.7)),
+        temperature=temperature, figures=figures, intervals=dict.fromkeys(Figures.model_fields, INTERVAL),
         reliability=[(0.7, 0.75, 4)],
     )  # fmt: skip
 

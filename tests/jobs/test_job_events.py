@@ -122,12 +122,13 @@ def test_events_come_as_they_happen_and_all_clients_get_all(client, store):
             if number == 15:
                 late = clients.submit(ask, client, job.id, 10)
         claim.report(0.5, 3.0)
+        store.pause(job.id)
         claim.leave(Status.PAUSED)
         store.resume(job.id)
         store.cancel(job.id)
         events = [stored(parsed(answer.result().text)) for answer in (*early, late)]
     everything = [event.number for event in store.events(job.id)]
-    assert everything == list(range(1, 36))
+    assert everything == list(range(1, 37))
     assert [[event["id"] for event in seen] for seen in events] == [everything] * 3 + [everything[10:]]
     statuses = [event["data"]["status"] for event in events[0] if event["type"] == "status"]
     assert statuses == ["queued", "running", "paused", "queued", "cancelled"]

@@ -157,6 +157,29 @@ def test_a_paused_job_goes_on_from_its_finished_parts(store, run):
     assert store.result(job.id) == {"squares": [0, 1, 4, 9, 16, 25]}
 
 
+def test_a_job_that_is_resumed_while_its_handler_still_stops_goes_on(store, run):
+    stopping, resumed = threading.Event(), threading.Event()
+
+    def handler(job, context):
+        try:
+            while job.run == 1:
+                context.raise_if_cancelled()
+        except Interrupted:
+            stopping.set()
+            assert resumed.wait(10)
+            raise
+        return {}
+
+    run(handler)
+    job = store.submit(Kind.COMPARISON, {})
+    wait_until(lambda: store.get(job.id).status is Status.RUNNING)
+    store.pause(job.id)
+    assert stopping.wait(10)
+    store.resume(job.id)
+    resumed.set()
+    assert (ended(store, job.id).status, store.get(job.id).run) == (Status.SUCCEEDED, 2)
+
+
 def test_another_job_runs_while_one_is_paused(store, run):
     gate = Gate()
     run(gate)

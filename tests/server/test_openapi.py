@@ -67,6 +67,7 @@ def test_every_route_is_there_and_documented(document):
         ("/v1/fine_tuning/jobs/{job_id}/report.html", "get"),
         ("/v1/fine_tuning/jobs/{job_id}/artifacts/{name}", "get"),
         ("/classify", "post"),
+        ("/v1/models/{model_id}", "delete"),
     }
     for _, _, operation in operations(document):
         assert operation["description"]

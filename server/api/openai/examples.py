@@ -89,4 +89,5 @@ MODEL: dict[str, Any] = {
     "max_length": 2048,
     "chat": True,
 }
+MODEL_DELETED: dict[str, Any] = {"id": "ft:smollm2:letters:8e35f0a1", "object": "model", "deleted": True}
 MODEL_LIST: dict[str, Any] = {"object": "list", "data": [MODEL]}

@@ -103,8 +103,26 @@ class ModelAnswer(Answer):
     chat: bool
 
 
+class ClassifierAnswer(Answer):
+    """A classifier, which `POST /classify` asks."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: Literal["kelvin"]
+    task: Literal["classification"]
+
+
 class ModelList(Answer):
-    """The models that are served."""
+    """The models that are served, and the classifiers, newest first."""
 
     object: Literal["list"]
-    data: list[ModelAnswer]
+    data: list[ModelAnswer | ClassifierAnswer]
+
+
+class ModelDeletedAnswer(Answer):
+    """What was deleted."""
+
+    id: str
+    object: Literal["model"]
+    deleted: Literal[True]
