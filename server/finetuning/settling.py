@@ -48,7 +48,7 @@ _DEFAULTS: dict[Method, _Defaults] = {
     "linear_probe": _Defaults(30, 32, 3e-3, decay="linear"),
     "lora": _Defaults(3, 16, 3e-4, warmup=0.06, decay="linear"),
     "full": _Defaults(3, 16, 5e-5, warmup=0.06, decay="linear", weight_decay=0.01),
-    "dan": _Defaults(10, 32, 2e-3),
+    "dan": _Defaults(10, 32, 4e-3, warmup=0.05, decay="cosine", weight_decay=0.01),
     "mlp": _Defaults(30, 32, 1e-3),
     "cnn": _Defaults(15, 32, 1e-3),
 }
