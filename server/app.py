@@ -24,6 +24,7 @@ from server.api import (
     health,
     tokens,
 )
+from server.api import metrics as metrics_page
 from server.api.documented import restore_nulls
 from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
@@ -47,6 +48,7 @@ from server.jobs.service import JobService
 from server.jobs.store import JobStore
 from server.keys import ApiKeys
 from server.loaded import LoadedModel
+from server.metrics import CountResponses, Metrics
 from server.models.chat_template import ChatTemplate
 from server.models.load import load_spec
 from server.models.progress import Progress
@@ -182,6 +184,7 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
         InvalidRequestError: the keys cannot be read.
     """
     keys = None if settings.api_keys_file is None else ApiKeys.from_file(settings.api_keys_file)
+    metrics = Metrics(lambda: app.state)
     app = FastAPI(
         title="Kelvin",
         version=installed_version("kelvin-server") or "from source",
@@ -193,6 +196,7 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
         middleware=[
             Middleware(RequestId),
             Middleware(AccessLog),
+            Middleware(CountResponses, metrics=metrics),
             Middleware(SecurityHeaders),
             *([] if keys is None else [Middleware(RequireKey, keys=keys)]),
             Middleware(UnforeseenFailures),
@@ -203,14 +207,14 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
             ),
         ],
     )
-    app.state.settings = settings
+    app.state.settings, app.state.metrics = settings, metrics
     app.state.models = {}
     app.state.work = app.state.jobs = app.state.files = app.state.finetuning = None
     app.state.phase = Phase.LOADING
     install_failures(app)
     rooms = (
         generate, completions, chat, models, compare, files, finetuning, finetuning_results, distribution, tokens,
-        health, docs_page,
+        health, metrics_page, docs_page,
     )  # fmt: skip
     routers = [room.router for room in rooms]
     for router in routers:

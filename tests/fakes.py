@@ -68,6 +68,7 @@ class FakeBackend:
     dtype = "float32"
     vocab_size = VOCAB_SIZE
     eos_token_ids: tuple[int, ...] = (EOS,)
+    compiled_share = 0.0
 
     def __init__(
         self,

@@ -19,6 +19,7 @@ from server.api.generation import Generation
 from server.api.sampling import resolve_sampling
 from server.api.schemas.sampling import SamplingFields
 from server.loaded import LoadedModel
+from server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,10 @@ class Answering:
         )
         self._request_id: str = request.state.request_id
         self._facts: dict[str, Any] = request.state.facts
+        self._metrics: Metrics = request.app.state.metrics
         self._started_s = time.perf_counter()
         self._num_tokens = 0
+        self._lengths: Counter[int] = Counter()
         self._endings: Counter[str] = Counter()
 
     @property
@@ -120,6 +123,15 @@ class Answering:
         """Sum up: `usage`, `sampling` and `timings`; every sample has ended."""
         outcome = describe_outcome(self._num_tokens, self.generation, self.sampling)
         self._facts |= {"finish_reasons": dict(self._endings), **outcome["usage"], **outcome["timings"]}
+        self._metrics.answered(
+            self.generation.model.name,
+            duration_s=time.perf_counter() - self._started_s,
+            longest=max(self._lengths.values(), default=0),
+            endings=self._endings,
+            timings=outcome["timings"],
+            sources=self.sampling.sources,
+            greedy=self.sampling.params.greedy,
+        )
         return outcome
 
     async def _deltas(self) -> AsyncGenerator[tuple[int, Delta], None]:
@@ -127,8 +139,11 @@ class Answering:
         async with aclosing(self.generation.deltas()) as deltas:
             async for index, delta in deltas:
                 if not self._num_tokens and delta.token_ids:
-                    self._facts["first_token_s"] = round(time.perf_counter() - self._started_s, 6)
+                    after_s = time.perf_counter() - self._started_s
+                    self._facts["first_token_s"] = round(after_s, 6)
+                    self._metrics.first_token(self.generation.model.name, after_s)
                 self._num_tokens += len(delta.token_ids)
+                self._lengths[index] += len(delta.token_ids)
                 if delta.finish_reason is not None:
                     self._endings[delta.finish_reason] += 1
                 yield index, delta

@@ -85,6 +85,10 @@ READY_ANSWER: dict[str, Any] = {"status": "ready", "models": ["smollm2"]}
 LIVE_ANSWER: dict[str, Any] = {"status": "live"}
 VERSION_ANSWER: dict[str, Any] = {"kelvin": "0.1.0", "python": "3.11.15", "torch": "2.13.0", "tensorflow": None}
 
+METRICS = (
+    "# HELP kelvin_num_requests_running Samples that hold a slot.\n# TYPE kelvin_num_requests_running gauge\n"
+    'kelvin_num_requests_running{model_name="smollm2"} 4.0\n'
+)
 COMPARE: dict[str, Any] = {
     "prompts": ["The lighthouse keeper", "My favourite food is"],
     "arms": [{"name": "cold", "temperature": 0.5}, {"name": "hot", "temperature": 1.2}],

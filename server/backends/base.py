@@ -75,6 +75,10 @@ class Backend(Protocol):
     prefill_chunk: int
     eos_token_ids: tuple[int, ...]
 
+    @property
+    def compiled_share(self) -> float:
+        """Return the share of the decode step's programs that are compiled, 0 to 1; any thread may ask."""
+
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
 

@@ -162,6 +162,11 @@ class TensorFlowBackend:
         """End a slot's sequence; its keys and values may stay, if finite, until the next one overwrites them."""
         self._params.pop(slot, None)  # what is left in the cache is never read
 
+    @property
+    def compiled_share(self) -> float:
+        """Return the share of the programs that are compiled, 0 to 1."""
+        return 0.0 if self._compilation is None else self._compilation.share
+
     def wait_until_compiled(self, timeout_s: float | None = None) -> bool:
         """Wait for the compiled programs, and say whether they have taken over; for benchmarks and tests."""
         return self._compilation is not None and self._compilation.wait(timeout_s)

@@ -28,6 +28,11 @@ class Compilation:
         self._thread = threading.Thread(target=self._run, name="compile", daemon=False)
         self._thread.start()
 
+    @property
+    def share(self) -> float:
+        """Return the share of the programs that are compiled, 0 to 1."""
+        return len(self._ready) / len(self._trials) if self._trials else 1.0
+
     def ready(self, name: str | int) -> bool:
         """Say whether a program is compiled."""
         return name in self._ready

@@ -160,6 +160,11 @@ class TorchBackend:
                 for cache in (*self._keys, *self._values):
                     cache[slot] = 0
 
+    @property
+    def compiled_share(self) -> float:
+        """Return how much of the decode step is compiled, 0 or 1: its programs take over together."""
+        return float(self._compilation is not None and self._compilation.ready)
+
     def wait_until_compiled(self, timeout_s: float | None = None) -> bool:
         """Wait for the compiled step, and say whether it has taken over; for benchmarks and tests."""
         return self._compilation is not None and self._compilation.wait(timeout_s)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from server.backends.base import Backend, Decoded, PromptPiece
+from server.engine.counts import Counts
 from server.engine.request import FinishReason, Request, Sample
 from server.engine.scheduler import Scheduler
 from server.engine.stream import TokenEvent, TokenStream
@@ -14,7 +15,12 @@ log = logging.getLogger(__name__)
 
 
 class Batch:
-    """The samples that live, and what a step does with them; for one thread."""
+    """The samples that live, and what a step does with them; for one thread.
+
+    Attributes:
+        backend: runs the model.
+        counts: what has been done so far.
+    """
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
         """Start with no samples.
@@ -24,6 +30,7 @@ class Batch:
             clock: seconds, monotonic.
         """
         self.backend = backend
+        self.counts = Counts()
         self._clock = clock
         self._scheduler = Scheduler(backend.num_slots)
         self._outbox: list[tuple[TokenStream, TokenEvent | KelvinError]] = []
@@ -43,6 +50,7 @@ class Batch:
 
     def add(self, request: Request) -> None:
         """Queue every sample of a request."""
+        self.counts.prompt_tokens += len(request.prompt)
         self._scheduler.add(request)
 
     def step(self) -> None:
@@ -151,6 +159,7 @@ class Batch:
         slots = [sample.slot for sample in samples if sample.slot is not None]
         decoded: list[Decoded] = []
         if slots and self.attempt(samples, lambda: decoded.append(self.backend.decode(slots))):
+            self.counts.steps += 1
             for row, sample in enumerate(samples):
                 self._record(sample, decoded[0], row)
 
@@ -158,11 +167,13 @@ class Batch:
         if sample.slot is None:  # a sibling's row failed and took the request with it
             return
         if not decoded.finite[row]:
+            self.counts.not_finite += 1
             error = NumericalError("the model's logits were not finite for this request; its numbers cannot be trusted")
             self._fail([sample], error)
             return
         token_id, logprobs, measures = decoded.token_ids[row], decoded.logprobs[row], decoded.measures[row]
         sample.num_generated += 1
+        self.counts.generated_tokens += 1
         reason = None
         if token_id in sample.request.stop_ids:
             reason = FinishReason.STOP

@@ -11,6 +11,7 @@ from typing import Any
 from samplers.params import SamplingParams
 from server.backends.base import Backend
 from server.engine.batch import Batch
+from server.engine.counts import Counts
 from server.engine.request import FinishReason, Prompt, Request, Sample
 from server.engine.stream import TokenStream
 from server.errors import ContextLengthError, InvalidRequestError, OverloadedError, UnavailableError
@@ -65,6 +66,11 @@ class Engine:
     def num_running(self) -> int:
         """Count the samples that hold a slot."""
         return self._batch.num_running
+
+    @property
+    def counts(self) -> Counts:
+        """Return what has been done so far."""
+        return self._batch.counts
 
     def start(self) -> None:
         """Start the engine's thread."""

@@ -120,6 +120,12 @@ class JobReader:
             find(session, job_id)
             return [as_event(row) for row in session.scalars(query)]
 
+    def counts(self) -> dict[tuple[Kind, Status], int]:
+        """Count the jobs of each kind and status that there are."""
+        query = select(JobRow.kind, JobRow.status, func.count(JobRow.number)).group_by(JobRow.kind, JobRow.status)
+        with self._database.read() as session:
+            return {(kind, status): count for kind, status, count in session.execute(query)}
+
     def part_keys(self, job_id: str) -> list[str]:
         """Return the keys of the finished parts, in the order of their characters.
 

@@ -35,7 +35,8 @@ def asking(address, max_tokens):
     threads = [threading.Thread(target=ask, args=[stream]) for stream in (False, True)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    running = 'kelvin_num_requests_running{model_name="fake"} 2.0'
+    wait_until(lambda: running in httpx2.get(f"{address}/metrics").text)
 
     def finish():
         for thread in threads:
