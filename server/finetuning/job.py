@@ -103,6 +103,8 @@ class _Relay:
             self._event(line.event)
 
     def _progress(self, progress: ProgressLine) -> None:
+        if self._last is not None and progress.fraction < self._last.fraction:
+            return  # further parts are read after training, and reading begins at 0
         self._context.report(min(max(progress.fraction, 0.0), 1.0), progress.eta_s)
         self._last, now_s = progress, time.monotonic()
         if now_s - self._written_s >= REPORT_EVERY_S:

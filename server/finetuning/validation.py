@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from server.errors import KelvinError, UnavailableError
+from server.errors import InvalidRequestError, KelvinError, UnavailableError
 from server.files.store import FileStore
 from server.finetuning.job import paths_of
 from server.finetuning.plan import Plan
@@ -20,6 +20,14 @@ from server.jobs.store import JobStore
 log = logging.getLogger(__name__)
 
 CHECK_S = 0.1
+
+
+class InvalidFilesError(InvalidRequestError):
+    """The files cannot be trained on; code and param are the check's."""
+
+    def __init__(self, message: str, *, code: str, param: str | None) -> None:
+        super().__init__(message, param=param)
+        self.code = code
 
 
 class Validator:
@@ -103,8 +111,8 @@ def require_valid(found: dict[str, Any]) -> None:
         found: what `Validator.check` returns.
 
     Raises:
-        RefusedError: the first thing that is wrong.
+        InvalidFilesError: the first thing that is wrong.
     """
     if not found["valid"]:
         first = found["errors"][0]
-        raise RefusedError(first["message"], code=first["code"], param=first["param"])
+        raise InvalidFilesError(first["message"], code=first["code"], param=first["param"])

@@ -84,7 +84,7 @@ def free_port():
 @pytest.fixture
 def serve_here(tmp_path, monkeypatch):
     """Start servers in threads of this process, one after another over the same data directory."""
-    running = []
+    running, clients = [], []
     monkeypatch.setattr(server.app, "Workers", server.app.Workers)  # put back what create_app replaces
 
     def serve_here(*, fake_workers=True, **settings):
@@ -96,6 +96,7 @@ def serve_here(tmp_path, monkeypatch):
         thread.start()
         running.append((own, thread))
         live = Live(own.config.port)
+        clients.append(live.client)
         wait_until(live.ready)
         return live
 
@@ -108,6 +109,8 @@ def serve_here(tmp_path, monkeypatch):
 
     serve_here.stop = stop
     yield serve_here
+    for client in clients:
+        client.close()
     stop()
 
 
@@ -119,17 +122,19 @@ def live(serve_here):
 @pytest.fixture
 def serve_apart(tmp_path):
     """Start servers in processes of their own, over the same data directory."""
-    processes = []
+    servers = []
 
     def serve_apart(kind="fake"):
         port = free_port()
         command = [sys.executable, "-m", "tests.finetuning.serving", str(tmp_path), str(port), kind]
-        processes.append(subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.DEVNULL))
-        live = Live(port, processes[-1])
+        process = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.DEVNULL)
+        live = Live(port, process)
+        servers.append(live)
         wait_until(live.ready, 30.0)
         return live
 
     yield serve_apart
-    for process in processes:
-        process.kill()
-        process.wait()
+    for live in servers:
+        live.client.close()
+        live.process.kill()
+        live.process.wait()

@@ -43,6 +43,7 @@ def train(plan, folder, channel):
         channel.progress(epoch / epochs, epoch=epoch - 1, step=10 * epoch, eta_s=1.0 * (epochs - epoch))
         data = EPOCH.model_dump() | {"number": epoch, "epoch": epoch, "step": 10 * epoch}
         channel.event("metrics", f"epoch {epoch} of {epochs}", data=data)
+    channel.progress(0.0, epoch=0, step=0, eta_s=None)
     classifier = folder / "classifier"
     classifier.mkdir(exist_ok=True)
     (classifier / "weights.json").write_text(json.dumps({"epochs": epochs}))
