@@ -6,12 +6,14 @@ A command imports what it needs when it runs, so that help is instant and a fram
 import asyncio
 import contextlib
 import json
+import logging
+import os
 import platform
 import socket
 import sys
 from dataclasses import asdict
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -58,8 +60,12 @@ def main() -> None:
         command = context.command_path if context else "kelvin"
         exit_code = _complain(f"{error.format_message()} See {command} --help.", exit_code=error.exit_code)
     except KelvinError as error:
-        exit_code = _complain(error.message, exit_code=2 if isinstance(error, InvalidRequestError) else 1)
+        exit_code = _fail(error)
     sys.exit(exit_code)
+
+
+def _fail(error: KelvinError) -> int:
+    return _complain(error.message, exit_code=2 if isinstance(error, InvalidRequestError) else 1)
 
 
 def _complain(message: str, *, exit_code: int) -> int:
@@ -170,8 +176,19 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     server = Server(create_app(settings, on_failure=give_up), drain_timeout_s=settings.drain_timeout_s)
     terminal.announce(settings.host, settings.port, settings.models, with_keys=settings.api_keys_file is not None)
     server.run(sockets=[listener])
-    if failures:
-        raise failures[0]
+    if not failures:
+        _leave(0)
+    if isinstance(failures[0], KelvinError):
+        _leave(_fail(failures[0]))
+    raise failures[0]
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """End the process without the interpreter's own end, in which a compiler still at work in a thread would abort."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 @app.command()

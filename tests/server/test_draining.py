@@ -1,7 +1,9 @@
 """SIGTERM to a real process: unready first, nobody's answer lost, success at the end."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +11,9 @@ import time
 from contextlib import contextmanager, suppress
 
 import httpx2
+import pytest
 
+from server.settings import Settings
 from tests.fakes import wait_until
 
 
@@ -96,3 +100,19 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=5)
         thread.join()
+
+
+@pytest.mark.model
+def test_a_server_whose_step_is_being_compiled_ends_well(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "server", "serve", "--port", str(port), "--slots", "2"]
+    env = os.environ | {"KELVIN_DATA_DIR": str(tmp_path), "KELVIN_MODELS_DIR": str(Settings().models_dir)}
+    log = tmp_path / "log"
+    with log.open("wb") as output, subprocess.Popen(command, env=env, stderr=output) as server:
+        try:
+            wait_until(lambda: b'"ready' in log.read_bytes(), timeout_s=120)
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=20) == 0, log.read_text()
+        finally:
+            server.kill()
