@@ -4,9 +4,8 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from fastapi import FastAPI
@@ -30,22 +29,8 @@ from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
 from server.api.openai import chat, completions, models
 from server.api.served import Phase
-from server.comparison.job import ComparisonJob
 from server.engine.engine import Engine
 from server.errors import KelvinError, ModelError
-from server.files.store import FileStore
-from server.finetuning.classifiers import Classifiers
-from server.finetuning.classifying import Classifying
-from server.finetuning.job import FinetuneJob
-from server.finetuning.service import Finetuning
-from server.finetuning.settling import Folders
-from server.finetuning.validation import Validator
-from server.finetuning.worker_process import Workers, threads_of
-from server.jobs.errors import StorageError
-from server.jobs.job import Kind
-from server.jobs.runner import Handler
-from server.jobs.service import JobService
-from server.jobs.store import JobStore
 from server.keys import ApiKeys
 from server.loaded import LoadedModel
 from server.metrics import CountResponses, Metrics
@@ -57,6 +42,7 @@ from server.models.tokenizer import Tokenizer
 from server.security import BodyLimit, RequestId, RequireKey, SecurityHeaders
 from server.settings import Settings
 from server.telemetry import AccessLog, configure_logging
+from server.work import Work, open_work
 
 log = logging.getLogger(__name__)
 
@@ -69,28 +55,6 @@ _DESCRIPTION = (
     "A text-generation sampling server. Bodies are JSON objects in UTF-8; an unknown field is refused, and every error "
     "has the same shape."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What outlives a request; each part, or why it is not there.
-
-    Attributes:
-        jobs: comparisons and fine-tunes.
-        files: uploaded ones.
-        finetuning: what trains and answers with classifiers.
-    """
-
-    jobs: JobService | StorageError
-    files: FileStore | StorageError
-    finetuning: Finetuning | StorageError
-
-    def close(self) -> None:
-        """Stop; jobs that run go back into their queues."""
-        if isinstance(self.finetuning, Finetuning):
-            self.finetuning.close()
-        if isinstance(self.jobs, JobService):
-            self.jobs.close()
 
 
 def load_models(settings: Settings) -> dict[str, LoadedModel]:
@@ -244,7 +208,7 @@ def _load(app: FastAPI, load: Load, on_failure: OnFailure | None, loop: asyncio.
     work: Work | None = None
     try:
         models = load(app.state.settings)
-        work = _open_work(app.state.settings, models)
+        work = open_work(app.state.settings, models)
     except Exception as error:
         report = partial(_fail, app, error, on_failure)
     else:
@@ -253,44 +217,6 @@ def _load(app: FastAPI, load: Load, on_failure: OnFailure | None, loop: asyncio.
         loop.call_soon_threadsafe(report)
     except RuntimeError:  # the loop has closed: the server was stopped meanwhile
         _close(models, work)
-
-
-def _open_work(settings: Settings, models: dict[str, LoadedModel]) -> Work:
-    """Open the state and run its jobs; what cannot be used fails the routes that need it, and no other."""
-    files = _open_files(settings)
-    classifiers = Classifiers(settings.data_dir, settings.loaded_classifiers)
-    workers = Workers(threads_of(settings.worker_threads))
-    handlers: dict[Kind, Handler] = {Kind.COMPARISON: ComparisonJob(lambda: models)}
-    if isinstance(files, FileStore):
-        handlers[Kind.FINETUNE] = FinetuneJob(files, classifiers, workers)
-    try:
-        jobs = JobService(JobStore.open(settings.data_dir), handlers)
-    except StorageError as error:
-        log.error("there will be no jobs: %s", error.message)
-        return Work(error, files, error)
-    if isinstance(files, StorageError):
-        return Work(jobs, files, files)
-    folders = _folders(settings, models)
-    validator = Validator(jobs.store, files, workers)
-    return Work(jobs, files, Finetuning(folders, validator, classifiers, Classifying(classifiers)))
-
-
-def _folders(settings: Settings, models: Iterable[str]) -> Folders:
-    """Tell how to find the folder of each model, which only a fine-tune asks for."""
-    from server.models.registry import Registry
-
-    refs = {ref.name: ref for ref in map(parse_model_ref, settings.models)}
-    registry = Registry(settings.models_dir)
-    return {name: partial(registry.locate, refs.get(name) or parse_model_ref(name)) for name in models}
-
-
-def _open_files(settings: Settings) -> FileStore | StorageError:
-    """Open the uploaded files; a folder that cannot be used fails the routes that need it, and no other."""
-    try:
-        return FileStore.open(settings.data_dir)
-    except StorageError as error:
-        log.error("there will be no files: %s", error.message)
-        return error
 
 
 def _serve(app: FastAPI, models: dict[str, LoadedModel], work: Work) -> None:

@@ -13,6 +13,7 @@ import uvicorn
 from openai import OpenAI
 
 import server.app
+import server.work
 from server.settings import Settings
 from tests.fakes import wait_until
 from tests.finetuning.serving import create_app
@@ -85,7 +86,7 @@ def free_port():
 def serve_here(tmp_path, monkeypatch):
     """Start servers in threads of this process, one after another over the same data directory."""
     running, clients = [], []
-    monkeypatch.setattr(server.app, "Workers", server.app.Workers)  # put back what create_app replaces
+    monkeypatch.setattr(server.work, "Workers", server.work.Workers)  # put back what create_app replaces
 
     def serve_here(*, fake_workers=True, **settings):
         app = create_app(

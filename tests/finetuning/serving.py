@@ -10,6 +10,7 @@ from pathlib import Path
 import uvicorn
 
 import server.app
+import server.work
 from server.finetuning.worker_process import Workers
 from server.settings import Settings
 from tests.conftest import loaded
@@ -21,7 +22,7 @@ FAKE_WORKER = (sys.executable, "-m", "tests.finetuning.fake_worker")
 def create_app(settings, *, fake_workers):
     """Build the application, whose model `fake` has no folder."""
     if fake_workers:
-        server.app.Workers = partial(Workers, command=FAKE_WORKER)
+        server.work.Workers = partial(Workers, command=FAKE_WORKER)
     return server.app.create_app(settings, load=lambda settings: {"fake": loaded(FakeBackend())})
 
 
