@@ -105,7 +105,9 @@ class TorchEmbedder:
             return torch.cat(pooled, -1).cpu().numpy()
 
     def _room(self, batch: RowBatch) -> Tensor:
+        """Return a cache for the rows of a batch, or just its shape where the operators need no cache."""
         spec, longest = self._decoder.spec, int(batch.lengths.max())
-        positions = whole_tiles(longest) if self._fused else longest
-        shape = len(batch.rows), spec.num_kv_heads, positions, spec.head_dim
-        return torch.zeros(shape, dtype=self._dtype, device=self._device)
+        shape = len(batch.rows), spec.num_kv_heads, whole_tiles(longest), spec.head_dim
+        if self._fused:
+            return torch.zeros(shape, dtype=self._dtype, device=self._device)
+        return torch.empty(shape, device="meta")

@@ -26,13 +26,14 @@ def attend(
 ) -> Tensor:
     """Attend from each token to the tokens of its row up to its own; arguments and result as in `torch_plain.attend`.
 
-    `keys` and `values` are no more than room to work in: they have a slot for each row, and as many positions as the
-    longest row has tokens.
+    Of `keys` only the shape is read, that of a cache with a slot for each row and as many positions as the longest row
+    has tokens; nothing is written to it, so that gradients flow back through what is attended to.
     """
     if cos is not None and sin is not None:
         query, key = rotate(query, cos[positions], sin[positions]), rotate(key, cos[positions], sin[positions])
     num_rows, _, longest, head_dim = keys.shape
     queries = query.new_zeros(num_rows, query.shape[1], longest, head_dim)
+    keys, values = key.new_zeros(keys.shape), value.new_zeros(keys.shape)
     queries[slots, :, positions], keys[slots, :, positions], values[slots, :, positions] = query, key, value
     if window or softcap:
         attended = _attend_in_part(queries, keys, values, scale, window, softcap)

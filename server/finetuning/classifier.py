@@ -149,4 +149,4 @@ def load_classifier(folder: Path, *, framework: Literal["torch", "tensorflow"] |
     if manifest.method == "linear_probe" and tokens is not None:
         embed = model_embed(reckoner, Path(manifest.model_dir), tokens, manifest.max_length)
     encoder = load_encoder(manifest.method, arrays, tokens, embed)
-    return Classifier(manifest, encoder, trainer_of(reckoner, manifest.network, weights))
+    return Classifier(manifest, encoder, trainer_of(reckoner, manifest.network, weights, model_dir=manifest.model_dir))

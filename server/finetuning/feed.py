@@ -84,7 +84,7 @@ def serving_feed(network: Network, inputs: Inputs, rows: int) -> Feed:
 def _inputs(
     network: Network, inputs: Inputs, rows: int, noise: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    if network.kind != "dan":
+    if not network.reads_tokens:
         values = np.asarray(inputs, np.float32).reshape(len(inputs), *network.inputs)
         return _filled(values, rows), np.zeros((rows, 0), np.float32)
     return _bags(inputs, rows, network.token_dropout, noise)

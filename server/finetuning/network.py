@@ -13,7 +13,7 @@ HEAD = "head"
 _CONVOLUTION = 3  # pixels, each way
 _EMBEDDING_SPREAD = 0.01
 
-Kind = Literal["linear", "mlp", "dan", "cnn"]
+Kind = Literal["linear", "mlp", "dan", "cnn", "decoder"]
 
 
 class Network(BaseModel):
@@ -22,17 +22,20 @@ class Network(BaseModel):
     `linear` is the head alone. `mlp` has hidden layers with ReLU. `dan` (Iyyer et al. 2015) takes a weighted sum of a
     text's token embeddings through a ReLU and such layers. `cnn` has convolutions of 3 x 3, ReLU and means over 2 x 2
     before them.
+    `decoder` is a served model's lower blocks and the head on the mean of their hidden states; see `decoder.py`.
 
     Attributes:
         kind: which of these.
         inputs: shape of a row: features; height, width and channels of an image for `cnn`; tokens of the vocabulary
-            for `dan`.
+            for `dan` and `decoder`.
         classes: logits of a row, ≥ 1.
         embedding: width of a token's embedding; 0: none.
         channels: of the convolutions, in order.
         hidden: widths of the hidden layers, in order.
         dropout: share of hidden units that a training step leaves out, in [0, 1).
         token_dropout: share of a text's tokens that a training step leaves out, in [0, 1).
+        depth: share of a decoder's blocks that are read, from below, in (0, 1].
+        rank: of a decoder's adapters, ≥ 1; 0: it has none, its own weights are trained.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +48,13 @@ class Network(BaseModel):
     hidden: tuple[int, ...] = ()
     dropout: float = 0.0
     token_dropout: float = 0.0
+    depth: float = 1.0
+    rank: int = 0
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether a row is token ids, and not numbers."""
+        return self.kind in ("dan", "decoder")
 
     @property
     def layers(self) -> list[str]:
@@ -109,8 +119,8 @@ def network_for(method: str, row: tuple[int, ...], classes: int) -> Network:
     """Choose the layers of a method.
 
     Args:
-        method: `linear_probe`, `dan`, `mlp` or `cnn`.
-        row: shape of a row; for `dan` the size of the vocabulary.
+        method: of the plan.
+        row: shape of a row; for methods that read tokens the size of the vocabulary.
         classes: how many.
     """
     if method == "linear_probe":
@@ -121,7 +131,10 @@ def network_for(method: str, row: tuple[int, ...], classes: int) -> Network:
         return Network(kind="mlp", inputs=row, classes=classes, hidden=(128, 64))
     if method == "cnn":
         return Network(kind="cnn", inputs=as_image(row), classes=classes, channels=(16, 32), hidden=(64,))
-    raise ValueError(f"{method} has no network of its own")
+    if method in ("lora", "full"):
+        depth, rank = (0.5, 8) if method == "lora" else (1.0, 0)
+        return Network(kind="decoder", inputs=row, classes=classes, dropout=0.1, depth=depth, rank=rank)
+    raise ValueError(f"there is no method {method}")
 
 
 def as_image(row: tuple[int, ...]) -> tuple[int, int, int]:

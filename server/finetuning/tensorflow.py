@@ -54,6 +54,7 @@ class TensorFlowTrainer:
         self._steps = 0
         self.num_parameters = sum(weight.size for weight in weights.values())
         self.traces = 0
+        self._jit = True
         self._compile()
 
     def step(self, batch: Batch, *, temperature: float, learning_rate: float, seed: int) -> StepFigures:
@@ -75,7 +76,7 @@ class TensorFlowTrainer:
         parts = []
         for start in range(0, len(inputs), self._batch_size):
             rows = inputs[start : start + self._batch_size]
-            feed = serving_feed(self._network, rows, self._batch_size)
+            feed = serving_feed(self._network, rows, self._batch_size if self._jit else len(rows))
             with tf.device(self._device):
                 parts.append(self._traced_logits(feed.inputs, feed.bag).numpy()[: len(rows)])
         return np.concatenate(parts) if parts else np.zeros((0, self._network.classes), np.float32)
@@ -125,7 +126,7 @@ class TensorFlowTrainer:
     def _compile(self) -> None:
         """Set up the programs; each is traced at its first call, for any number of rows and tokens."""
         network, any_rows = self._network, tf.TensorSpec([None], tf.float32)
-        tokens = network.kind == "dan"
+        tokens = network.reads_tokens
         inputs = tf.TensorSpec([None, None] if tokens else [None, *network.inputs], tf.int32 if tokens else tf.float32)
         bag = tf.TensorSpec([None, None], tf.float32)
         masks = tuple(tf.TensorSpec([None, width], tf.float32) for width in network.dropped if network.dropout)
@@ -133,7 +134,7 @@ class TensorFlowTrainer:
         gradients = [tf.TensorSpec(weight.shape, tf.float32) for weight in self._weights.values()]
 
         def compiled(function, *signature):
-            return tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
+            return tf.function(function, input_signature=signature, jit_compile=self._jit, autograph=False)
 
         self._traced_logits = compiled(self._trace_logits, inputs, bag)
         self._traced_gradients = compiled(
@@ -184,8 +185,8 @@ class TensorFlowTrainer:
         if self._network.kind == "dan":
             hidden = _activated(hidden, left)
         for layer in self._network.layers:
-            hidden = _activated(_linear(self._weights, layer, hidden), left)
-        return _linear(self._weights, HEAD, hidden)
+            hidden = _activated(linear(self._weights, layer, hidden), left)
+        return linear(self._weights, HEAD, hidden)
 
     def _still(self) -> dict[str, tuple[tf.Variable, tf.Variable]]:
         """Return the moments before the first step."""
@@ -219,7 +220,8 @@ def _convolved(weights: dict[str, tf.Variable], network: Network, images: Tensor
     return tf.reshape(planes, [tf.shape(planes)[0], int(np.prod(planes.shape[1:]))])
 
 
-def _linear(weights: dict[str, tf.Variable], layer: str, inputs: Tensor) -> Tensor:
+def linear(weights: dict[str, tf.Variable], layer: str, inputs: Tensor) -> Tensor:
+    """Apply a layer, by its name, to rows [rows, in]."""
     return tf.matmul(inputs, weights[f"{layer}.weight"], transpose_b=True) + weights[f"{layer}.bias"]
 
 

@@ -136,8 +136,8 @@ class TorchTrainer:
         if self._network.kind == "dan":
             hidden = _activated(hidden, masks)
         for layer in self._network.layers:
-            hidden = _activated(_linear(self._weights, layer, hidden), masks)
-        return _linear(self._weights, HEAD, hidden)
+            hidden = _activated(linear(self._weights, layer, hidden), masks)
+        return linear(self._weights, HEAD, hidden)
 
     def _still(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the moments before the first step."""
@@ -169,7 +169,8 @@ def _convolved(weights: dict[str, Tensor], network: Network, images: Tensor) -> 
     return planes.permute(0, 2, 3, 1).flatten(1)
 
 
-def _linear(weights: dict[str, Tensor], layer: str, inputs: Tensor) -> Tensor:
+def linear(weights: dict[str, Tensor], layer: str, inputs: Tensor) -> Tensor:
+    """Apply a layer, by its name, to rows [rows, in]."""
     return functional.linear(inputs, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
 
 
