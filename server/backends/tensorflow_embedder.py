@@ -49,7 +49,7 @@ class TensorFlowEmbedder:
         Args:
             spec: the decoder's shape.
             weights: its arrays.
-            layers: after which blocks hidden states are taken, from 1 to `num_layers`; None: one, chosen by depth.
+            layers: after which blocks hidden states are taken, from 0 to `num_layers`; None: see `chosen_layers`.
             dtype: of weights and residual stream; auto is as for `TensorFlowBackend`.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             max_length: tokens of a row that are read, ≥ 1; no more than the model was made for.
@@ -100,9 +100,10 @@ class TensorFlowEmbedder:
         mine = tf.sequence_mask(lengths, longest, tf.float32)[:, :, None]
         pooled = []
         x = self._decoder.embed(token_ids, positions)
-        for number in range(max(self.layers)):
-            x = self._decoder.block(number, x, positions, positions, None, None)
-            if number + 1 in self.layers:
+        for layer in range(max(self.layers) + 1):
+            if layer:
+                x = self._decoder.block(layer - 1, x, positions, positions, None, None)
+            if layer in self.layers:
                 y = tf.cast(x, tf.float32)
                 y = y * tf.math.rsqrt(tf.reduce_mean(y * y, -1, keepdims=True) + NORM_EPS)
                 y = tf.reshape(y, [rows, longest, x.shape[-1]]) * mine

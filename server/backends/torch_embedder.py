@@ -50,7 +50,7 @@ class TorchEmbedder:
         Args:
             spec: the decoder's shape.
             weights: its arrays.
-            layers: after which blocks hidden states are taken, from 1 to `num_layers`; None: one, chosen by depth.
+            layers: after which blocks hidden states are taken, from 0 to `num_layers`; None: see `chosen_layers`.
             dtype: of weights and residual stream; auto is as for `TorchBackend`.
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             max_length: tokens of a row that are read, ≥ 1; no more than the model was made for.
@@ -97,9 +97,10 @@ class TorchEmbedder:
         with torch.no_grad():
             keys, values = self._room(batch), self._room(batch)  # each block writes before it reads: one for all
             x = self._decoder.embed(token_ids, positions)
-            for number in range(max(self.layers)):
-                x = self._decoder.block(number, x, slots, positions, keys, values)
-                if number + 1 in self.layers:
+            for layer in range(max(self.layers) + 1):
+                if layer:
+                    x = self._decoder.block(layer - 1, x, slots, positions, keys, values)
+                if layer in self.layers:
                     y = F.rms_norm(x.float(), x.shape[-1:], eps=NORM_EPS)
                     pooled.append(torch.segment_reduce(y, "mean", lengths=lengths))
             return torch.cat(pooled, -1).cpu().numpy()

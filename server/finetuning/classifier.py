@@ -1,6 +1,6 @@
 """Classifier: a finished fine-tune as a folder that needs nothing else of the job: weights, classes, temperatures.
 
-One that reads with a model, `linear_probe`, needs that model's folder beside its own.
+One that reads with a model (`linear_probe`, `lora`, `full`) needs that model's folder beside its own.
 
 The folder has `weights.safetensors`, `encoder.safetensors`, for texts a copy of the model's `tokenizer.json`, and a
 manifest with the SHA-256 of each. Nothing in it is code. Its weights fit either framework.

@@ -44,6 +44,8 @@ def expected(model, token_ids, layers):
     def remember(number):
         def hook(module, inputs, output):
             seen[number] = output[0] if isinstance(output, tuple) else output
+            if number == 1:
+                seen[0] = inputs[0]
 
         return hook
 
@@ -77,11 +79,11 @@ def make(request, monkeypatch, cache_dir):
 def test_vectors_are_the_pooled_hidden_states_of_transformers(case, make, tmp_path, monkeypatch):
     monkeypatch.setattr(pooling, "BATCH_TOKENS", 70)  # several batches, the longest rows alone
     model, texts = write_checkpoint(case, tmp_path), rows()
-    embedder = make(tmp_path, layers=(2, 1))
+    embedder = make(tmp_path, layers=(2, 0, 1))
     pooled = embedder.pool(texts)
     assert pooled.dtype == np.float32
     assert pooled.shape == (len(texts), embedder.width)
-    wanted = np.stack([expected(model, text[:MAX_LENGTH], (1, 2)) for text in texts])
+    wanted = np.stack([expected(model, text[:MAX_LENGTH], (0, 1, 2)) for text in texts])
     assert np.abs(pooled - wanted).max() < TOLERANCE * np.abs(wanted).max()
 
 
@@ -98,12 +100,12 @@ def test_no_rows_have_no_vectors(make, tmp_path):
     assert embedder.pool([]).shape == (0, embedder.width)
 
 
-def test_the_middle_is_read_and_no_more_is_loaded(make, checkpoint):
+def test_embeddings_and_lower_blocks_are_read(make, checkpoint):
     folder, model = checkpoint("llama")
     embedder = make(folder)
-    assert embedder.layers == (1,)
+    assert embedder.layers == (0, 1)
     text = rows((20,))[0]
-    wanted = expected(model, text, (1,))
+    wanted = expected(model, text, (0, 1))
     assert np.abs(embedder.pool([text])[0] - wanted).max() < TOLERANCE * np.abs(wanted).max()
 
 
@@ -135,8 +137,8 @@ def test_progress_is_told_and_what_it_raises_ends_the_work(make, tmp_path, monke
         embedder.pool(rows(), stop)
 
 
-@pytest.mark.parametrize("layers", [(0,), (3,), ()])
+@pytest.mark.parametrize("layers", [(-1,), (3,), ()])
 def test_a_layer_that_is_not_there_is_a_clear_error(layers, make, tmp_path):
     write_checkpoint("llama", tmp_path)
-    with pytest.raises(ModelError, match="layers must be numbers from 1 to 2"):
+    with pytest.raises(ModelError, match="layers must be numbers from 0 to 2"):
         make(tmp_path, layers=layers)
