@@ -92,8 +92,9 @@ def test_hidden_states_are_read_once_whatever_ends_the_process(tmp_path):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_linear_probe_reads_with_the_model_and_its_classifier_answers_as_it_was_judged(
-    framework, tmp_path, monkeypatch
+@pytest.mark.parametrize(("method", "rate"), [("linear_probe", 0.02), ("lora", 0.02), ("full", 0.005)])
+def test_what_reads_with_the_model_becomes_a_classifier_that_answers_as_it_was_judged(
+    method, rate, framework, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(torch_embedder, "load_kernels", lambda cache_dir: False)  # which would take long to compile
     monkeypatch.setenv("KELVIN_CACHE_DIR", str(tmp_path / "cache"))
@@ -106,11 +107,11 @@ def test_a_linear_probe_reads_with_the_model_and_its_classifier_answers_as_it_wa
     texts = [" ".join(random.choice([*WORDS[1 + 3 * label : 4 + 3 * label], "the", "of"], 6)) for label in labels]
     parts = [Examples(texts[start:end], labels[start:end]) for start, end in [(0, 60), (60, 80), (80, 100), (100, 120)]]
     splits = Splits(*parts, classes=("sea", "bread"))
-    plan = a_plan(framework, "linear_probe", model_dir=model_dir, n_epochs=20, batch_size=20, learning_rate=0.02)
+    plan = a_plan(framework, method, model_dir=model_dir, n_epochs=20, batch_size=20, learning_rate=rate)
     with pytest.raises(Stopped):
         train(plan, splits, job, Heard(stop_after=0))
     outcome = train(plan, splits, job, Heard())
     assert outcome.before.figures.accuracy >= 0.95
-    assert outcome.parameters == 2 * 49  # the head alone
+    assert method != "linear_probe" or outcome.parameters == 2 * (2 * 48 + 1)  # the head alone, on two layers
     logits = load_classifier(job / "classifier").logits(splits.test.inputs)
     assert (logits.argmax(axis=1) == splits.test.labels).mean() == outcome.before.figures.accuracy
