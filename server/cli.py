@@ -6,21 +6,19 @@ A command imports what it needs when it runs, so that help is instant and a fram
 import asyncio
 import contextlib
 import json
-import logging
-import os
 import platform
 import socket
 import sys
 from dataclasses import asdict
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from samplers.params import MAX_TOP_LOGPROBS, SamplingParams
 from server import terminal
 from server.comparison.command import compare
-from server.errors import InvalidRequestError, KelvinError, UnavailableError
+from server.errors import InvalidRequestError, KelvinError
 from server.finetuning.command import app as finetune_app
 from server.keys import require_closed
 
@@ -128,29 +126,17 @@ def serve(
     ] = None,
 ) -> None:
     """Serve models over HTTP until SIGTERM or Ctrl-C."""
+    from server.serving import bind
+
     settings = _load_settings(
         models=model or None, framework=framework, dtype=dtype, host=host, port=port, api_keys_file=api_keys_file,
         insecure=insecure, slots=slots, max_length=max_length, device=device, threads=threads, compile=compile,
         queue_limit=queue_limit, log_level=log_level,
     )  # fmt: skip
     require_closed(settings)
-    listener = _bind(settings.host, settings.port)
+    listener = bind(settings.host, settings.port)
     _fetch_models(settings)
     _run(settings, listener)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Take the port before the models are loaded, so that one already taken is known at once."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise UnavailableError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose others with --host and --port"
-        ) from error
-    return listener
 
 
 def _fetch_models(settings: "Settings") -> None:
@@ -165,7 +151,7 @@ def _fetch_models(settings: "Settings") -> None:
 
 def _run(settings: "Settings", listener: socket.socket) -> None:
     from server.app import create_app
-    from server.serving import Server
+    from server.serving import Server, leave
 
     failures: list[Exception] = []
 
@@ -177,18 +163,10 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     terminal.announce(settings.host, settings.port, settings.models, with_keys=settings.api_keys_file is not None)
     server.run(sockets=[listener])
     if not failures:
-        _leave(0)
+        leave(0)
     if isinstance(failures[0], KelvinError):
-        _leave(_fail(failures[0]))
+        leave(_fail(failures[0]))
     raise failures[0]
-
-
-def _leave(exit_code: int) -> NoReturn:
-    """End the process without the interpreter's own end, in which a compiler still at work in a thread would abort."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(exit_code)
 
 
 @app.command()

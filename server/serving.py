@@ -2,13 +2,18 @@
 
 import asyncio
 import logging
+import os
+import socket
+import sys
 import time
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 
 from server.api.served import Phase
+from server.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -56,3 +61,33 @@ class Server(uvicorn.Server):
             elif not num_running:
                 self.should_exit = True
         return await super().on_tick(counter)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port before the models are loaded, so that one already taken is known at once.
+
+    Args:
+        host: an address, or a name of one.
+        port: of TCP.
+
+    Raises:
+        UnavailableError: it is taken, or this machine has no such address.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose others with --host and --port"
+        ) from error
+    return listener
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End the process without the interpreter's own end, in which a compiler still at work in a thread would abort."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
