@@ -1,16 +1,23 @@
-"""Time the decode step of the torch backend: tokens a second at several batch sizes, beside `transformers` generate.
+"""Time a backend's decode step: tokens a second at several batch sizes, beside what others make of the same model.
 
     python benchmarks/decode.py [--rows 1 8 32] [--no-baseline]
+    python benchmarks/decode.py --framework tensorflow [--keras-hub DIR]
 
-Prints a table and writes `benchmarks/results/decode.json`. Everything is measured in one run on one machine: the memory
-bandwidth, the backend's compiled step (temperature 0.8 and top-p 0.95, a seed a row), and generate with the same prompt
-lengths, temperature and top-p, its prefill subtracted. Each side runs in a process of its own, with the threads that it
-sets up for itself. Medians over repeats; run it on a quiet machine.
+Prints a table and writes `benchmarks/results/decode.json`, or `decode-tensorflow.json`. Everything is measured in one
+run on one machine: the memory bandwidth, the backend's compiled step (temperature 0.8 and top-p 0.95, a seed a row), and
+the others in Kelvin's type: beside torch `transformers` generate, beside TensorFlow Kelvin's torch backend, and KerasHub's
+generate (see `keras_generate.py`) where DIR holds it:
+
+    pip install --target DIR --no-deps keras-hub kagglehub kagglesdk
+
+A prefill that generate does is subtracted. Each side runs in a process of its own, with the threads that it sets up for
+itself. Medians over repeats; run it on a quiet machine.
 """
 
 import argparse
 import json
 import logging
+import os
 import platform
 import statistics
 import subprocess
@@ -32,37 +39,63 @@ from server.settings import load_settings
 
 PROMPT_LENGTH, NEW_TOKENS, REPEATS = 22, 64, 5
 TEMPERATURE, TOP_P = 0.8, 0.95
-RESULTS = Path(__file__).parent / "results" / "decode.json"
+RESULTS = Path(__file__).parent / "results"
+KERAS = Path(__file__).parent / "keras_generate.py"
 
 
 def main() -> None:
     arguments = parse_arguments()
     logging.basicConfig(level=logging.WARNING)
     if arguments.side:
-        print(json.dumps((ours if arguments.side == "ours" else theirs)(arguments)))
+        print(json.dumps(SIDES[arguments.side](arguments)))
         return
-    report = run_side("ours")
-    if arguments.baseline:
-        for row, rate in zip(report["rows"], run_side("theirs"), strict=True):
-            row["transformers_tokens_per_s"] = round(rate, 1)
-            row["ratio"] = round(row["tokens_per_s"] / rate, 2)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-    show(report)
+    report = run_side("machine") | run_side(arguments.framework)
+    add_bandwidth_shares(report)
+    for name in baselines(arguments):
+        rates = run_keras(arguments) if name == "keras_hub" else run_side(name)
+        for row, rate in zip(report["rows"], rates, strict=True):
+            row[f"{name}_tokens_per_s"] = round(rate, 1)
+            row[f"{name}_ratio"] = round(row["tokens_per_s"] / rate, 2)
+    RESULTS.mkdir(exist_ok=True)
+    name = "decode.json" if arguments.framework == "torch" else f"decode-{arguments.framework}.json"
+    (RESULTS / name).write_text(json.dumps(report, indent=1) + "\n")
+    show(report, baselines(arguments))
+
+
+def baselines(arguments) -> list[str]:
+    if not arguments.baseline:
+        return []
+    if arguments.framework == "torch":
+        return ["transformers"]
+    return ["torch_float32", *(["keras_hub"] if arguments.keras_hub else [])]
 
 
 def run_side(side):
     safe_path = "-P"  # without this folder, whose http.py is not Python's
-    command = [sys.executable, safe_path, __file__, *sys.argv[1:], "--side", side]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()[-1])
+    return run([safe_path, __file__, *sys.argv[1:], "--side", side], os.environ)
+
+
+def run_keras(arguments):
+    folder, _ = locate(arguments)
+    sizes = ["--prompt-length", PROMPT_LENGTH, "--new-tokens", NEW_TOKENS, "--rows", *arguments.rows]
+    command = ["-P", KERAS, folder, *sizes, "--temperature", TEMPERATURE, "--top-p", TOP_P]
+    path = os.pathsep.join(filter(None, [str(arguments.keras_hub), os.environ.get("PYTHONPATH")]))
+    return run(map(str, command), os.environ | {"PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"})
+
+
+def run(command, environment):
+    outcome = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    return json.loads(outcome.stdout.splitlines()[-1])
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--framework", default="torch", choices=["torch", "tensorflow"])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True, help="time transformers too")
-    parser.add_argument("--side", choices=["ours", "theirs"], help=argparse.SUPPRESS)
+    parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True, help="time the others too")
+    parser.add_argument("--keras-hub", type=Path, metavar="DIR", help="where KerasHub is installed")
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -71,64 +104,76 @@ def locate(arguments) -> tuple[Path, Path]:
     return Registry(settings.models_dir).locate(parse_model_ref(arguments.model), None), settings.cache_dir
 
 
-def ours(arguments) -> dict:
-    """Measure Kelvin's backend."""
-    folder, cache_dir = locate(arguments)
-    spec = load_spec(folder)
-    weights = read_weights(folder, spec)
-    backend = load_backend("torch", spec, weights, num_slots=max(arguments.rows), max_length=512, cache_dir=cache_dir)
-    compiled = backend.wait_until_compiled()
-    bandwidth = read_bandwidth()
+def measure_machine(arguments) -> dict:
+    """Say what this machine is, and how fast it reads memory that no cache can hold."""
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    block = torch.ones(2**28, dtype=torch.float32)
     return {
-        "machine": machine(),
-        "model": arguments.model,
-        "dtype": backend.dtype,
-        "compiled": compiled,
-        "bandwidth_gb_s": round(bandwidth / 1e9, 1),
-        "rows": [measure(backend, spec, count, bandwidth) for count in arguments.rows],
+        "machine": {
+            "cpu": capabilities.get("cpu_name", platform.processor()),
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+        },
+        "bandwidth_gb_s": round(block.nbytes / min(timed(block.sum) for _ in range(5)) / 1e9, 1),
     }
 
 
-def read_bandwidth() -> float:
-    """Measure bytes a second when all threads read memory that no cache can hold."""
-    import torch
+def measure_backend(arguments, framework, dtype="auto") -> dict:
+    """Measure Kelvin's decode step, and the bytes that it must read."""
+    folder, cache_dir = locate(arguments)
+    spec = load_spec(folder)
+    weights, slots = read_weights(folder, spec), max(arguments.rows)
+    backend = load_backend(framework, spec, weights, dtype=dtype, num_slots=slots, max_length=512, cache_dir=cache_dir)
+    compiled = backend.wait_until_compiled()
+    return {
+        "model": arguments.model,
+        "framework": framework,
+        "dtype": backend.dtype,
+        "compiled": compiled,
+        "rows": [measure_rows(backend, spec, count) for count in arguments.rows],
+    }
 
-    block = torch.ones(2**28, dtype=torch.float32)
-    return block.nbytes / min(timed(block.sum) for _ in range(5))
 
-
-def measure(backend, spec, count, bandwidth) -> dict:
+def measure_rows(backend, spec, count) -> dict:
     decode_s(backend, count)
     step_s = statistics.median(decode_s(backend, count) / NEW_TOKENS for _ in range(REPEATS))
     return {
         "rows": count,
         "step_ms": round(step_s * 1e3, 2),
         "tokens_per_s": round(count / step_s, 1),
-        "bandwidth_share": round(bytes_per_step(spec, backend.dtype, count) / bandwidth / step_s, 3),
+        "bytes_per_step": bytes_per_step(spec, backend.dtype, count),
     }
 
 
 def decode_s(backend, count) -> float:
     prompt = list(range(100, 100 + PROMPT_LENGTH))
     for slot in range(count):
-        params = SamplingParams(temperature=TEMPERATURE, top_p=TOP_P, seed=slot, ignore_eos=True)
+        params = SamplingParams(temperature=TEMPERATURE, top_p=TOP_P, seed=slot, ignore_eos=True, max_tokens=NEW_TOKENS)
         backend.prefill([PromptPiece(slot, prompt[:-1], 0)])
         backend.admit(slot, prompt, params)
     slots = range(count)
     return timed(lambda: [backend.decode(slots) for _ in range(NEW_TOKENS)])
 
 
-def bytes_per_step(spec, dtype, count) -> float:
+def bytes_per_step(spec, dtype, count) -> int:
     """Count what a step must read: every weight once, and the keys and values of the rows at their mean length."""
     size = 2 if dtype == "bfloat16" else 4
     hidden, heads = spec.hidden_size, (2 * spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim
     layer = hidden * heads + hidden * spec.intermediate_size * (2 + spec.gated)
     weights = spec.num_layers * layer + spec.vocab_size * hidden
-    cache = count * (PROMPT_LENGTH + NEW_TOKENS / 2) * spec.num_layers * 2 * spec.num_kv_heads * spec.head_dim
+    cache = count * (PROMPT_LENGTH + NEW_TOKENS // 2) * spec.num_layers * 2 * spec.num_kv_heads * spec.head_dim
     return size * (weights + cache)
 
 
-def theirs(arguments) -> list[float]:
+def add_bandwidth_shares(report) -> None:
+    for row in report["rows"]:
+        bytes_per_s = row.pop("bytes_per_step") / row["step_ms"] * 1e3
+        row["bandwidth_share"] = round(bytes_per_s / 1e9 / report["bandwidth_gb_s"], 3)
+
+
+def measure_transformers(arguments) -> list[float]:
     """Measure `transformers` generate on the same weights in Kelvin's type, in tokens a second for each row count."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -152,32 +197,36 @@ def theirs(arguments) -> list[float]:
     return [tokens_per_s(count) for count in arguments.rows]
 
 
+def measure_torch_float32(arguments) -> list[float]:
+    """Measure Kelvin's torch backend in the type that TensorFlow has on CPU, in tokens a second."""
+    return [row["tokens_per_s"] for row in measure_backend(arguments, "torch", "float32")["rows"]]
+
+
+SIDES = {
+    "machine": measure_machine,
+    "torch": lambda arguments: measure_backend(arguments, "torch"),
+    "tensorflow": lambda arguments: measure_backend(arguments, "tensorflow"),
+    "torch_float32": measure_torch_float32,
+    "transformers": measure_transformers,
+}
+
+
 def timed(run) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
-def machine() -> dict:
-    import torch
-
-    capabilities = torch.cpu.get_capabilities()
-    return {
-        "cpu": capabilities.get("cpu_name", platform.processor()),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def show(report) -> None:
+def show(report, baselines) -> None:
     cores, bandwidth = report["machine"], report["bandwidth_gb_s"]
-    title = f"{report['model']} {report['dtype']}, {cores['cpu']}, {cores['threads']} threads, {bandwidth} GB/s"
-    table = Table("rows", "ms a step", "tokens/s", "of bandwidth", "transformers", "ratio", title=title)
+    title = f"{report['model']} {report['framework']} {report['dtype']}, {cores['cpu']}, {cores['threads']} threads, "
+    columns = [column for name in baselines for column in (name.replace("_", " "), "ratio")]
+    table = Table("rows", "ms a step", "tokens/s", "of bandwidth", *columns, title=f"{title}{bandwidth} GB/s")
     for row in report["rows"]:
-        share = f"{row['bandwidth_share']:.0%}"
-        theirs, ratio = row.get("transformers_tokens_per_s", "-"), row.get("ratio", "-")
-        table.add_row(*map(str, (row["rows"], row["step_ms"], row["tokens_per_s"], share, theirs, ratio)))
+        others = [row[f"{name}_{what}"] for name in baselines for what in ("tokens_per_s", "ratio")]
+        table.add_row(
+            *map(str, (row["rows"], row["step_ms"], row["tokens_per_s"], f"{row['bandwidth_share']:.0%}", *others))
+        )
     Console(width=120).print(table)
 
 

@@ -76,6 +76,7 @@ class FakeBackend:
         num_slots: int = 4,
         max_length: int = 256,
         prefill_chunk: int = 8,
+        max_steps: int = 1,
         script: Script | None = None,
         gated: bool = False,
         reproducible: Reproducible = "bitwise",
@@ -83,6 +84,7 @@ class FakeBackend:
         self.num_slots = num_slots
         self.max_length = max_length
         self.prefill_chunk = prefill_chunk
+        self.max_steps = max_steps
         self.reproducible = reproducible
         self.calls: list[tuple[object, ...]] = []
         self.closed = False
@@ -144,6 +146,16 @@ class FakeBackend:
             [row.draw() for row in rows], finite, [row.logprobs() for row in rows], [row.measures() for row in rows]
         )
 
+    def decode_steps(self, slots: Sequence[int], num_steps: int) -> list[Decoded]:
+        """Decode until all rows have ended; what has ended goes on to draw, which must not be seen."""
+        assert 1 <= num_steps <= self.max_steps
+        steps = [self.decode(slots)]
+        while len(steps) < num_steps and not all(self._running[slot].ended for slot in slots):
+            steps.append(self.decode(slots))
+        if num_steps > 1:
+            self.calls.append(("steps", num_steps, len(steps)))
+        return steps
+
     def logits(self, slot: int) -> Sequence[float]:
         assert slot in self._running
         return self.raw_logits
@@ -161,11 +173,13 @@ class _Running:
         self.prompt_ids = prompt_ids
         self.params = params
         self.step = 0
+        self.ended = False
         self._tokens = script(prompt_ids, params, sample)
 
     def draw(self) -> int:
         token_id = self._tokens[min(self.step, len(self._tokens) - 1)]
         self.step += 1
+        self.ended |= self.step == self.params.max_tokens or token_id in self.params.stop_ids((EOS,))
         return token_id
 
     def logprobs(self) -> TokenLogprobs | None:

@@ -156,9 +156,11 @@ def weighted_quantile(x: Array, weights: Array | None, target: Array) -> Array:
         within = tf.where(order <= middle, 1.0 if weights is None else weights, 0.0)
         return i + 1, tf.where(sum(within) >= target, low, middle + 1)
 
+    asked = target < float("inf")
+    passes = tf.where(tf.reduce_any(asked), 31, 0)  # each reads every token: none where no row asks
     start = tf.constant(0), tf.zeros_like(order[:, :1])
-    _, low = tf.while_loop(lambda i, low: i < 31, narrow, start, maximum_iterations=31)
-    return tf.bitcast(tf.minimum(low, _INFINITY_BITS), tf.float32)
+    _, low = tf.while_loop(lambda i, low: i < passes, narrow, start, maximum_iterations=31)
+    return tf.bitcast(tf.where(asked, tf.minimum(low, _INFINITY_BITS), _INFINITY_BITS), tf.float32)
 
 
 def _alike(x: Array, y: Array) -> tuple[Array, Array]:

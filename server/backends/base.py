@@ -62,6 +62,7 @@ class Backend(Protocol):
         vocab_size: width of the logits.
         num_slots: sequences held at once.
         max_length: positions of a slot; prompt and generated tokens together.
+        max_steps: steps that one `decode_steps` call draws at most.
         prefill_chunk: tokens that one `prefill` call takes at most, all its pieces together.
         eos_token_ids: the model's own end-of-sequence ids.
     """
@@ -72,6 +73,7 @@ class Backend(Protocol):
     vocab_size: int
     num_slots: int
     max_length: int
+    max_steps: int
     prefill_chunk: int
     eos_token_ids: tuple[int, ...]
 
@@ -99,6 +101,20 @@ class Backend(Protocol):
 
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
+
+    def decode_steps(self, slots: Sequence[int], num_steps: int) -> list[Decoded]:
+        """Decode up to so many times in one call, which saves the calls where a step is short.
+
+        A slot that draws a stop id, its last token by `max_tokens`, or a row that is not finite, stays where it is and
+        draws no more; what later steps say of it means nothing. The call ends when no slot is left.
+
+        Args:
+            slots: as `decode`.
+            num_steps: from 1 to `max_steps`.
+
+        Returns:
+            Each step's draws, at least one step.
+        """
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""

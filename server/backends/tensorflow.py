@@ -6,29 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tensorflow as tf
 
-from samplers.chain import process, sample
-from samplers.history import History, append
 from samplers.kept import Kept
-from samplers.logprobs import TokenLogprobs, token_logprobs
-from samplers.measures import TokenMeasures, measure
 from samplers.params import SamplingParams
-from samplers.row import state_row
-from samplers.state import SamplingState, neutral_state
 from server.backends.base import Decoded, PromptPiece, Reproducible
 from server.backends.tensorflow_cache import Cache
 from server.backends.tensorflow_compile import Compilation
 from server.backends.tensorflow_decoder import Decoder
 from server.backends.tensorflow_process import settle_process
+from server.backends.tensorflow_sampler import Sampler, advance_row, describe, described, measure_row, pick_variant
+from server.backends.tensorflow_steps import Sequences, pick_max_steps, run_steps
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights
 
 Tensor = Any
 
 PREFILL_CHUNK = 64  # tokens of one prefill program, which a shorter piece pays for in full
-VARIANTS = ((False, False), (False, True), (True, True))  # processes, truncates: what the rows of a step ask for
 
 
 class TensorFlowBackend:
@@ -52,6 +46,7 @@ class TensorFlowBackend:
         max_length: int = 2048,
         compile: bool = True,
         threads: int = 0,
+        max_steps: int = 0,
         cache_dir: Path,
     ) -> None:
         """Load a model onto a device.
@@ -65,6 +60,7 @@ class TensorFlowBackend:
             max_length: positions of a slot; no more than the model was made for.
             compile: whether to compile the prefill and the decode step in the background.
             threads: CPU threads; 0 leaves TensorFlow's own choice.
+            max_steps: of one call; 0 chooses by how long a step takes on this device.
             cache_dir: keeps compiled programs from one start to the next.
 
         Raises:
@@ -81,15 +77,19 @@ class TensorFlowBackend:
         shape = num_slots + 1, spec.num_kv_heads, self.max_length, spec.head_dim
         self._keys = [Cache(*shape, self._dtype) for _ in range(spec.num_layers)]
         self._values = [Cache(*shape, self._dtype) for _ in range(spec.num_layers)]
-        self._state = self._neutral_state()
-        self._last_token, self._position = (
-            tf.Variable(tf.zeros([num_slots + 1], tf.int32), trainable=False) for _ in range(2)
+        self._sampler = Sampler(
+            num_slots=num_slots + 1,
+            vocab_size=self.vocab_size,
+            eos_token_ids=self.eos_token_ids,
+            max_length=self.max_length,
         )
+        self._sequences = Sequences(num_slots + 1, self.eos_token_ids)
+        self.max_steps = max_steps or pick_max_steps(self._decoder.num_bytes, self.device)
         self._params: dict[int, SamplingParams] = {}
         rows, tokens, scalar = (tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], []))
         self._write = _graph(self._prefill_step, tokens, tokens, tokens)
-        self._step = _graph(self._decode_step, rows, scalar)
-        self._compiled_write, self._compiled_step = _program(self._write), _program(self._step)
+        self._steps = _graph(self._decode_steps, rows, scalar, scalar)
+        self._compiled_write, self._compiled_steps = _program(self._write), _program(self._steps)
         self._row_counts = [*(2**i for i in range(num_slots.bit_length()) if 2**i < num_slots), num_slots]
         self._compilation = Compilation(self._trials()) if compile else None
 
@@ -115,43 +115,42 @@ class TensorFlowBackend:
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
     ) -> Reproducible:
         """Make a prefilled slot ready to decode; the answer says what its seed is good for."""
-        row = state_row(
-            params,
-            prompt_ids=prompt_ids,
-            sample_index=sample_index,
-            eos_token_ids=self.eos_token_ids,
-            like=self._state,
-        )
-        for field in fields(SamplingState):
-            getattr(self._state, field.name).scatter_nd_update([[slot]], getattr(row, field.name))
-        self._last_token.scatter_nd_update([[slot]], [prompt_ids[-1]])
-        self._position.scatter_nd_update([[slot]], [len(prompt_ids) - 1])
+        self._sampler.admit(slot, prompt_ids, params, sample_index)
+        self._sequences.admit(slot, prompt_ids, params)
         self._params[slot] = params
         return "noise"
 
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
+        return self.decode_steps(slots, 1)[0]
+
+    def decode_steps(self, slots: Sequence[int], num_steps: int) -> list[Decoded]:
+        """Decode up to so many times in one call, while any row has not ended."""
+        assert 1 <= num_steps <= self.max_steps
         params = [self._params[slot] for slot in slots]
-        processes = any(row.processes for row in params)
-        variant = VARIANTS.index((processes, processes or any(row.truncates for row in params)))
-        before = [
-            self._row(slot, asked) if asked.measures or asked.logprobs is not None else None
-            for slot, asked in zip(slots, params, strict=True)
+        rows = [
+            (row, asked, self._sampler.take(slot, asked))
+            for row, (slot, asked) in enumerate(zip(slots, params, strict=True))
+            if described(asked)
         ]
-        num_rows = self._compiled_rows(len(slots))
-        step = self._compiled_step if num_rows else self._step if self._traced() else self._decode_step
-        padding = 0 if num_rows is None else num_rows - len(slots)
-        drawn, finite, logits, kept = step(tf.constant([*slots, *[self._scratch] * padding]), tf.constant(variant))
-        token_ids = drawn.numpy()[: len(slots)].tolist()
-        logprobs = [
-            None if state is None else _describe(asked, row, logits, state, kept, token_ids[row])
-            for row, (asked, state) in enumerate(zip(params, before, strict=True))
-        ]
-        measures = [
-            _measure(row, logits, state, kept, token_ids[row]) if state is not None and asked.measures else None
-            for row, (asked, state) in enumerate(zip(params, before, strict=True))
-        ]
-        return Decoded(token_ids, finite.numpy()[: len(slots)].tolist(), logprobs, measures)
+        compiled_rows = self._compiled_rows(len(slots))
+        steps = self._compiled_steps if compiled_rows else self._steps if self._traced() else self._decode_steps
+        padding = 0 if compiled_rows is None else compiled_rows - len(slots)
+        numbers = [*slots, *[self._scratch] * padding]
+        arguments = (tf.constant(number) for number in (numbers, pick_variant(params), num_steps))
+        num_drawn, token_ids, finite, logits, *kept = steps(*arguments)
+        token_ids, finite = token_ids.numpy()[:, : len(slots)].tolist(), finite.numpy()[:, : len(slots)].tolist()
+        decoded = []
+        for number in range(int(num_drawn)):
+            step = Decoded(token_ids[number], finite[number], [None] * len(slots), [None] * len(slots))
+            for place, (row, asked, state) in enumerate(rows):
+                own = logits[number, row : row + 1].numpy()
+                span = Kept(*(field[number, row : row + 1].numpy() for field in kept))
+                step.logprobs[row] = describe(asked, own, state, span, step.token_ids[row])
+                step.measures[row] = measure_row(asked, own, state, span, step.token_ids[row])
+                rows[place] = row, asked, advance_row(state, step.token_ids[row])
+            decoded.append(step)
+        return decoded
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
@@ -175,7 +174,7 @@ class TensorFlowBackend:
         """Stop background work and free the device's memory."""
         if self._compilation is not None:
             self._compilation.close()
-        del self._write, self._step, self._compiled_write, self._compiled_step
+        del self._write, self._steps, self._compiled_write, self._compiled_steps
         self._keys.clear()
         self._values.clear()
 
@@ -183,38 +182,37 @@ class TensorFlowBackend:
         """Write the keys and values of a piece, all int32 [rows, tokens]."""
         self._decoder.forward(token_ids, slots, positions, self._keys, self._values)
 
-    def _decode_step(self, slots: Tensor, variant: Tensor) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
-        """Feed each row's last token, sample its next one, and move the row on.
+    def _decode_steps(self, slots: Tensor, variant: Tensor, num_steps: Tensor) -> tuple[Tensor, ...]:
+        """Feed each row's last token, draw its next one and move on, up to `num_steps` times.
 
         Args:
             slots: int32 [rows].
-            variant: index into VARIANTS, int32 []; what none of the rows asks for is not computed.
+            variant: of the sampler, int32 [].
+            num_steps: int32 [].
 
         Returns:
-            Token ids int32 [rows], finite bool [rows], raw logits float32 [rows, vocab], and the fields of `Kept`.
+            How many steps were drawn, int32 []; then, each [max_steps, rows, …], token ids int32, finite bool, raw
+            logits float32, and the fields of `Kept`.
         """
+        number = tf.TensorSpec([1], tf.float32)
+        leaves = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool), tf.TensorSpec([self.vocab_size], tf.float32)]
+        leaves += [number] * len(fields(Kept))
+        return run_steps(
+            lambda rows: self._decode_step(rows, variant), slots, self._scratch, num_steps, self.max_steps, leaves
+        )
+
+    def _decode_step(self, slots: Tensor, variant: Tensor) -> tuple[Tensor, ...]:
         logits = self._forward(slots)
-        draws = [partial(self._draw, slots, logits, *flags) for flags in VARIANTS]
-        token_ids, finite, *kept = tf.switch_case(variant, draws)
+        token_ids, finite, *kept = self._sampler.draw(logits, slots, variant)
         moves = tf.cast(slots < self._scratch, tf.int32)
-        self._last_token.scatter_nd_update(slots[:, None], token_ids)
-        self._position.scatter_nd_add(slots[:, None], moves)
-        self._state.step.scatter_nd_add(slots[:, None], moves)
-        return token_ids, finite, logits, tuple(kept)
+        self._sampler.move_on(slots, moves)
+        goes_on = self._sequences.move_on(slots, token_ids, moves)
+        return goes_on & finite, token_ids, finite, logits, *kept
 
     def _forward(self, slots: Tensor) -> Tensor:
-        last_token, position = tf.gather(self._last_token, slots), tf.gather(self._position, slots)
+        last_token, position = self._sequences.stand(slots)
         inputs = last_token[:, None], slots[:, None], position[:, None]
         return self._decoder.logits(self._decoder.forward(*inputs, self._keys, self._values))
-
-    def _draw(self, slots: Tensor, logits: Tensor, processes: bool, truncates: bool) -> tuple[Tensor, ...]:
-        state = self._state.take(slots, processes=processes, truncates=truncates)
-        sampled = sample(logits, state, processes=processes, truncates=truncates)
-        if processes:
-            history = append(state.history, sampled.token_ids)
-            for field in fields(History):
-                getattr(self._state, field.name).scatter_nd_update(slots[:, None], getattr(history, field.name))
-        return sampled.token_ids, sampled.finite, *(getattr(sampled.kept, field.name) for field in fields(Kept))
 
     def _ready(self, name: str | int) -> bool:
         return self._compilation is not None and self._compilation.ready(name)
@@ -233,27 +231,18 @@ class TensorFlowBackend:
     def _trials(self) -> dict[str | int, Callable[[], object]]:
         """Make trial runs of all programs; they write to the scratch slot and nowhere else."""
         *smaller, largest = self._row_counts
-        piece, variant = tf.zeros([1, PREFILL_CHUNK], tf.int32), tf.constant(0)
+        piece, plain, once = tf.zeros([1, PREFILL_CHUNK], tf.int32), tf.constant(0), tf.constant(1)
         prompt = piece, piece + self._scratch, piece
 
         def trace() -> None:
             self._write(*prompt)
-            self._step(tf.constant([self._scratch]), variant)
+            self._steps(tf.constant([self._scratch]), plain, once)
 
         trials: dict[str | int, Callable[[], object]] = {"graphs": trace}
         trials["prefill"] = partial(self._compiled_write, *prompt)
         for rows in (*smaller[:1], largest, *smaller[1:]):  # the largest has room for all that are not compiled yet
-            trials[rows] = partial(self._compiled_step, tf.fill([rows], self._scratch), variant)
+            trials[rows] = partial(self._compiled_steps, tf.fill([rows], self._scratch), plain, once)
         return trials
-
-    def _neutral_state(self) -> SamplingState:
-        state = neutral_state(self.num_slots + 1, self.vocab_size, len(self.eos_token_ids), self.max_length)
-        return SamplingState(*(tf.Variable(getattr(state, f.name), trainable=False) for f in fields(state)))
-
-    def _row(self, slot: int, params: SamplingParams) -> SamplingState:
-        """Bring one row of the state to the host."""
-        picked = self._state.take(tf.constant([slot]), processes=params.processes, truncates=False)
-        return SamplingState(*(getattr(picked, field.name).numpy() for field in fields(picked)))
 
 
 def _graph(function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
@@ -264,27 +253,6 @@ def _graph(function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
 def _program(graph: Callable[..., Any]) -> Any:
     """Have XLA compile a graph, once for each shape of its arguments."""
     return tf.function(lambda *inputs: graph(*inputs), jit_compile=True, autograph=False)
-
-
-def _describe(
-    params: SamplingParams, row: int, logits: Tensor, state: SamplingState, kept: Sequence[Tensor], token_id: int
-) -> TokenLogprobs | None:
-    """Describe the draw of one row on the host, if its parameters ask for it."""
-    if params.logprobs is None:
-        return None
-    mine = Kept(*(np.asarray(field[row : row + 1]) for field in kept))
-    return token_logprobs(logits[row].numpy(), state, mine, token_id, params.logprobs, params.logprobs_mode)
-
-
-def _measure(row: int, logits: Tensor, state: SamplingState, kept: Sequence[Tensor], token_id: int) -> TokenMeasures:
-    """Measure the draw of one row on the host."""
-    mine = Kept(*(np.asarray(field[row : row + 1]) for field in kept))
-    raw = logits[row : row + 1].numpy()
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # inf is far away, and NaN is a row that failed
-        processed = process(raw, state) if len(state.allowed) else raw
-        return TokenMeasures(
-            *measure(raw, processed, mine, state.temperature, np.array([token_id], np.int32))[0].tolist()
-        )
 
 
 def pick_dtype(dtype: str, device: str) -> tf.DType:

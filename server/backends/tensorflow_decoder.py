@@ -20,6 +20,9 @@ class Decoder:
     A token is an id, a slot and a position. A row holds tokens of one sequence: one when it decodes, a piece when its
     prompt is read. XLA compiles a program for each shape, so that a piece is padded to a fixed number of tokens, and
     those at its end are stored in a slot that nobody reads.
+
+    Attributes:
+        num_bytes: of all matrices, which every step reads.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Decoder:
         """
         self.spec = spec
         self.operators = operators
+        self.num_bytes = 0
 
         def vector(array: np.ndarray | None) -> tf.Variable | None:
             return None if array is None else _variable(tf.cast(_tensor(array), dtype))
@@ -52,6 +56,7 @@ class Decoder:
             return None if array is None else _variable(tf.cast(_tensor(array), tf.float32))
 
         def matrix(array: np.ndarray) -> tf.Variable:
+            self.num_bytes += array.size * dtype.size
             return _variable(operators.pack(tf.cast(_tensor(array), dtype)))
 
         self.embedding = vector(weights.embedding)

@@ -33,6 +33,7 @@ class TorchBackend:
     """
 
     framework = "torch"
+    max_steps = 1  # what a call costs beside its kernels is little here
 
     def __init__(
         self,
@@ -143,6 +144,11 @@ class TorchBackend:
         finite = sampled.finite.tolist()
         self._poisoned.update(slot for slot, fine in zip(slots, finite, strict=True) if not fine)
         return Decoded(sampled.token_ids.tolist(), finite, logprobs, measures)
+
+    def decode_steps(self, slots: Sequence[int], num_steps: int) -> list[Decoded]:
+        """Decode once: no call draws more."""
+        assert num_steps == self.max_steps
+        return [self.decode(slots)]
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""

@@ -1,4 +1,4 @@
-"""Batch: continuous batching. Samples join and leave between steps, and each step draws a token for all that decode."""
+"""Batch: continuous batching. Samples join and leave between steps, and each step draws for all that decode."""
 
 import asyncio
 import logging
@@ -157,14 +157,20 @@ class Batch:
     def _decode(self) -> None:
         samples = self._scheduler.decoding()
         slots = [sample.slot for sample in samples if sample.slot is not None]
-        decoded: list[Decoded] = []
-        if slots and self.attempt(samples, lambda: decoded.append(self.backend.decode(slots))):
-            self.counts.steps += 1
-            for row, sample in enumerate(samples):
-                self._record(sample, decoded[0], row)
+        steps: list[Decoded] = []
+        if slots and self.attempt(samples, lambda: steps.extend(self.backend.decode_steps(slots, self._num_steps()))):
+            self.counts.steps += len(steps)
+            for step in steps:
+                for row, sample in enumerate(samples):
+                    self._record(sample, step, row)
+
+    def _num_steps(self) -> int:
+        """Return how many steps to draw in one call: one where anybody waits for what happens between steps."""
+        waits = self._scheduler.waiting or self._scheduler.prefilling()
+        return 1 if waits else self.backend.max_steps
 
     def _record(self, sample: Sample, decoded: Decoded, row: int) -> None:
-        if sample.slot is None:  # a sibling's row failed and took the request with it
+        if sample.slot is None:  # it ended at an earlier step, or a sibling's row failed and took the request with it
             return
         if not decoded.finite[row]:
             self.counts.not_finite += 1

@@ -65,7 +65,7 @@ class TokenStream:
         self._events.put_nowait(event)
 
     def cancel(self, sample: int | None = None) -> None:
-        """Stop a sample, or all of them; its slot is free within one decode step. Does nothing to an ended sample."""
+        """Stop a sample, or all of them; its slot is free after the backend's next call. An ended one stays ended."""
         for index in self._unfinished if sample is None else self._unfinished & {sample}:
             self._on_cancel(index)
 

@@ -235,7 +235,7 @@ backend = here.TensorFlowBackend(
 assert backend.wait_until_compiled(timeout_s=300)
 kept = lambda: len(list(cache_dir.rglob("*.pb")))
 traces = lambda: [f.experimental_get_tracing_count() for f in
-                  (backend._write, backend._step, backend._compiled_write, backend._compiled_step)]
+                  (backend._write, backend._steps, backend._compiled_write, backend._compiled_steps)]
 before, chance = (kept(), traces()), random.Random(0)
 for request in range(200):
     slot = request % 4

@@ -286,3 +286,62 @@ def test_one_noisy_sample_makes_the_request_noisy():
     for kind in ("bitwise", "noise"):
         with running(FakeBackend(reproducible=kind)) as engine:
             assert asyncio.run(scenario(engine)) == kind
+
+
+def steps_of(backend):
+    return [call[1:] for call in backend.calls if call[0] == "steps"]
+
+
+@pytest.mark.parametrize("max_steps", [2, 4, 7])
+def test_several_steps_a_call_give_what_one_gives(max_steps):
+    requests = [([1, 2], params_of(length, seed=length), n) for length, n in ((1, 1), (6, 2), (9, 1))]
+    with running(FakeBackend()) as engine:
+        single = generate(engine, *requests)
+    backend = FakeBackend(max_steps=max_steps)
+    with running(backend) as engine:
+        assert generate(engine, *requests) == single
+    assert any(drawn > 1 for _, drawn in steps_of(backend))
+    assert all(asked == max_steps for asked, _ in steps_of(backend))
+
+
+def test_a_stop_within_a_call_ends_a_sample_there():
+    with running(FakeBackend(script=says("Hi"), max_steps=7)) as engine:
+        assert generate(engine, ([1], params_of(20), 1)) == [[([72, 105, 256], "stop")]]
+
+
+def test_a_call_draws_one_step_while_a_prompt_is_read_or_a_sample_waits_for_a_slot():
+    backend = FakeBackend(num_slots=2, prefill_chunk=4, max_steps=4)
+    with running(backend) as engine:
+        generate(engine, ([1], params_of(6), 1), (range(18), params_of(2), 1), ([1], params_of(8, seed=2), 1))
+    waiting = backend.calls[: max(place for place, call in enumerate(backend.calls) if call[0] in ("prefill", "admit"))]
+    assert sum(call[0] == "decode" for call in waiting) >= 6
+    assert not any(call[0] == "steps" for call in waiting)
+    assert (4, 4) in steps_of(backend)
+
+
+def test_a_row_that_is_not_finite_within_a_call_fails_its_request_and_no_other():
+    backend = FakeBackend(max_steps=4)
+    backend.not_finite = lambda prompt_ids, step: prompt_ids == (9,) and step == 2
+    with running(backend) as engine:
+        failed, fine = generate(engine, ([9], params_of(8), 2), ([1], params_of(8), 1))
+    assert isinstance(failed, NumericalError)
+    assert fine == [(expected([1], params_of(8), 0), "length")]
+
+
+def test_a_sample_cancelled_within_a_call_is_heard_at_its_end():
+    backend = FakeBackend(gated=True, max_steps=4)
+
+    async def scenario(engine):
+        stream = engine.submit([1, 2, 3], params_of(40), n=2)
+        backend.allow(2)
+        wait_until(lambda: backend.count("decode") >= 2)
+        stream.cancel(0)  # the first call still has two steps to go
+        backend.allow(2)
+        wait_until(lambda: engine.num_running == 1 or backend.count("decode") > 4)
+        backend.allow(40)
+        return await collect(stream)
+
+    with running(backend) as engine:
+        cancelled, finished = asyncio.run(scenario(engine))
+    assert cancelled == (expected([1, 2, 3], params_of(40), 0)[:4], "cancelled")
+    assert finished == (expected([1, 2, 3], params_of(40), 1), "length")
