@@ -4,9 +4,9 @@
     python benchmarks/decode.py --framework tensorflow [--keras-hub DIR]
 
 Prints a table and writes `benchmarks/results/decode.json`, or `decode-tensorflow.json`. Everything is measured in one
-run on one machine: the memory bandwidth, the backend's compiled step (temperature 0.8 and top-p 0.95, a seed a row), and
-the others in Kelvin's type: beside torch `transformers` generate, beside TensorFlow Kelvin's torch backend, and KerasHub's
-generate (see `keras_generate.py`) where DIR holds it:
+run on one machine: the memory bandwidth, the backend's compiled step (temperature 0.8, top-p 0.95, a seed a row), and
+the others in Kelvin's type: beside torch `transformers` generate, beside TensorFlow Kelvin's torch backend, and the
+generate of KerasHub (see `keras_generate.py`) where DIR holds it:
 
     pip install --target DIR --no-deps keras-hub kagglehub kagglesdk
 
@@ -37,7 +37,7 @@ from server.models.registry import Registry
 from server.models.weights import read_weights
 from server.settings import load_settings
 
-PROMPT_LENGTH, NEW_TOKENS, REPEATS = 22, 64, 5
+PROMPT_LENGTH, NEW_TOKENS, SLOTS = 22, 64, 32
 TEMPERATURE, TOP_P = 0.8, 0.95
 RESULTS = Path(__file__).parent / "results"
 KERAS = Path(__file__).parent / "keras_generate.py"
@@ -93,6 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--framework", default="torch", choices=["torch", "tensorflow"])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True, help="time the others too")
     parser.add_argument("--keras-hub", type=Path, metavar="DIR", help="where KerasHub is installed")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
@@ -124,7 +125,7 @@ def measure_backend(arguments, framework, dtype="auto") -> dict:
     """Measure Kelvin's decode step, and the bytes that it must read."""
     folder, cache_dir = locate(arguments)
     spec = load_spec(folder)
-    weights, slots = read_weights(folder, spec), max(arguments.rows)
+    weights, slots = read_weights(folder, spec), max(SLOTS, *arguments.rows)
     backend = load_backend(framework, spec, weights, dtype=dtype, num_slots=slots, max_length=512, cache_dir=cache_dir)
     compiled = backend.wait_until_compiled()
     return {
@@ -132,13 +133,13 @@ def measure_backend(arguments, framework, dtype="auto") -> dict:
         "framework": framework,
         "dtype": backend.dtype,
         "compiled": compiled,
-        "rows": [measure_rows(backend, spec, count) for count in arguments.rows],
+        "rows": [measure_rows(backend, spec, count, arguments.repeats) for count in arguments.rows],
     }
 
 
-def measure_rows(backend, spec, count) -> dict:
+def measure_rows(backend, spec, count, repeats) -> dict:
     decode_s(backend, count)
-    step_s = statistics.median(decode_s(backend, count) / NEW_TOKENS for _ in range(REPEATS))
+    step_s = statistics.median(decode_s(backend, count) / NEW_TOKENS for _ in range(repeats))
     return {
         "rows": count,
         "step_ms": round(step_s * 1e3, 2),

@@ -98,18 +98,52 @@ def attend(
         query, key = rotate(query, *angle), rotate(key, *angle)
     for cache, new in ((keys, key), (values, value)):
         cache.store(new, tf.reshape(slots, [-1]), tf.reshape(positions, [-1]))
+    grouped = _group(tf.cast(query, tf.float32) * scale, key.shape[1], positions)
+    last = tf.tile(positions, [1, query.shape[1] // key.shape[1]])[:, None, :, None]
+    attended = _sum_blocks(grouped, last, keys, values, slots[:, 0], window, softcap)
+    return tf.cast(_ungroup(attended, query.shape, positions), query.dtype)
+
+
+def _group(query: Tensor, kv_heads: int, positions: Tensor) -> Tensor:
+    """Turn queries [rows · tokens, heads, head_dim] into [rows, kv_heads, group · tokens, head_dim].
+
+    So all queries of one head of keys are the rows of one product.
+    """
     rows, tokens = tf.unstack(tf.shape(positions))  # unknown where a graph is made, constants where XLA compiles it
-    heads, kv_heads, head_dim = query.shape[1], key.shape[1], query.shape[2]
-    group = heads // kv_heads
-    grouped = tf.reshape(tf.cast(query, tf.float32) * scale, [rows, tokens, kv_heads, group, head_dim])
-    grouped = tf.transpose(grouped, [0, 2, 3, 1, 4])
-    grouped = tf.reshape(grouped, [rows, kv_heads, group * tokens, head_dim])  # of one KV head: rows of one product
-    last = tf.tile(positions, [1, group])[:, None, :, None]
-    end_of_row = tf.reduce_max(positions, 1)[:, None, None, None]
-    slot = slots[:, 0]
+    heads, head_dim = query.shape[1:]
+    grouped = tf.reshape(query, [rows, tokens, kv_heads, heads // kv_heads, head_dim])
+    return tf.reshape(tf.transpose(grouped, [0, 2, 3, 1, 4]), [rows, kv_heads, heads // kv_heads * tokens, head_dim])
+
+
+def _ungroup(attended: Tensor, shape: Tensor, positions: Tensor) -> Tensor:
+    """Undo `_group`; `shape` is that of the queries."""
+    rows, tokens = tf.unstack(tf.shape(positions))
+    kv_heads, (heads, head_dim) = attended.shape[1], shape[1:]
+    attended = tf.reshape(attended, [rows, kv_heads, heads // kv_heads, tokens, head_dim])
+    return tf.reshape(tf.transpose(attended, [0, 3, 1, 2, 4]), [rows * tokens, heads, head_dim])
+
+
+def _sum_blocks(
+    query: Tensor, last: Tensor, keys: Cache, values: Cache, slot: Tensor, window: int, softcap: float
+) -> Tensor:
+    """Attend from grouped, scaled queries to the blocks of a cache, up to the last block that any of them sees.
+
+    Args:
+        query: float32 [rows, kv_heads, queries, head_dim].
+        last: the position of each query, int32 [rows, 1, queries, 1].
+        keys: the cache.
+        values: likewise.
+        slot: of each row, int32 [rows].
+        window: see `attend`.
+        softcap: see `attend`.
+
+    Returns:
+        float32, of the shape of the queries.
+    """
+    end_of_row = tf.reduce_max(last, 2, keepdims=True)
 
     def add_block(number: Tensor, best: Tensor, mass: Tensor, mixed: Tensor) -> tuple[Tensor, ...]:
-        scores = tf.matmul(grouped, keys.block(slot, number), transpose_b=True)
+        scores = tf.matmul(query, keys.block(slot, number), transpose_b=True)
         if softcap:
             scores = tf.tanh(scores / softcap) * softcap
         column = number * BLOCK + tf.range(BLOCK)
@@ -124,13 +158,11 @@ def attend(
         mixed = mixed * faded + tf.matmul(weights, value)
         return number + 1, higher, mass * faded + tf.reduce_sum(weights, -1, keepdims=True), mixed
 
-    lowest = tf.fill([rows, kv_heads, group * tokens, 1], _MASKED)
-    start = tf.constant(0), lowest, tf.zeros_like(lowest), tf.zeros_like(grouped)
-    end = tf.reduce_max(positions) // BLOCK + 1
+    lowest = tf.zeros_like(query[..., :1]) + _MASKED
+    start = tf.constant(0), lowest, tf.zeros_like(lowest), tf.zeros_like(query)
+    end = tf.reduce_max(last) // BLOCK + 1
     _, _, mass, mixed = tf.while_loop(lambda number, *sums: number < end, add_block, start)
-    attended = tf.reshape(mixed / mass, [rows, kv_heads, group, tokens, head_dim])
-    attended = tf.transpose(attended, [0, 3, 1, 2, 4])
-    return tf.cast(tf.reshape(attended, [rows * tokens, heads, head_dim]), query.dtype)
+    return mixed / mass
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
