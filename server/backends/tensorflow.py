@@ -12,9 +12,9 @@ from samplers.kept import Kept
 from samplers.params import SamplingParams
 from server.backends.base import Decoded, PromptPiece, Reproducible
 from server.backends.tensorflow_cache import Cache
-from server.backends.tensorflow_compile import Compilation
+from server.backends.tensorflow_compile import Compilation, graph, program
 from server.backends.tensorflow_decoder import Decoder
-from server.backends.tensorflow_process import settle_process
+from server.backends.tensorflow_process import pick_dtype, settle_process
 from server.backends.tensorflow_sampler import Sampler, advance_row, describe, described, measure_row, pick_variant
 from server.backends.tensorflow_steps import Sequences, pick_max_steps, run_steps
 from server.models.spec import DecoderSpec
@@ -87,9 +87,9 @@ class TensorFlowBackend:
         self.max_steps = max_steps or pick_max_steps(self._decoder.num_bytes, self.device)
         self._params: dict[int, SamplingParams] = {}
         rows, tokens, scalar = (tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], []))
-        self._write = _graph(self._prefill_step, tokens, tokens, tokens)
-        self._steps = _graph(self._decode_steps, rows, scalar, scalar)
-        self._compiled_write, self._compiled_steps = _program(self._write), _program(self._steps)
+        self._write = graph(self._prefill_step, tokens, tokens, tokens)
+        self._steps = graph(self._decode_steps, rows, scalar, scalar)
+        self._compiled_write, self._compiled_steps = program(self._write), program(self._steps)
         self._row_counts = [*(2**i for i in range(num_slots.bit_length()) if 2**i < num_slots), num_slots]
         self._compilation = Compilation(self._trials()) if compile else None
 
@@ -243,20 +243,3 @@ class TensorFlowBackend:
         for rows in (*smaller[:1], largest, *smaller[1:]):  # the largest has room for all that are not compiled yet
             trials[rows] = partial(self._compiled_steps, tf.fill([rows], self._scratch), plain, once)
         return trials
-
-
-def _graph(function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
-    """Trace a function when it is first called, once for all shapes of its arguments."""
-    return tf.function(function, input_signature=signature, autograph=False)
-
-
-def _program(graph: Callable[..., Any]) -> Any:
-    """Have XLA compile a graph, once for each shape of its arguments."""
-    return tf.function(lambda *inputs: graph(*inputs), jit_compile=True, autograph=False)
-
-
-def pick_dtype(dtype: str, device: str) -> tf.DType:
-    """Return TensorFlow's type for a name; `auto` is bfloat16 on a GPU, else float32."""
-    if dtype != "auto":
-        return tf.as_dtype(dtype)
-    return tf.float32 if device == "cpu" else tf.bfloat16

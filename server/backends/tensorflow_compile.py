@@ -5,6 +5,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,16 @@ class Compilation:
             log.exception("a program could not be compiled; what is left goes without, which is slower but right")
             return
         log.info("%d programs are compiled (%.1f s)", len(self._trials), time.monotonic() - started_s)
+
+
+def graph(function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
+    """Trace a function when it is first called, once for all shapes of its arguments."""
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+def program(traced: Callable[..., Any]) -> Any:
+    """Have XLA compile a graph, once for each shape of its arguments."""
+    return tf.function(lambda *inputs: traced(*inputs), jit_compile=True, autograph=False)
 
 
 def _give_way() -> None:

@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from server.backends import tensorflow_rows
 from server.backends.pooling import NORM_EPS, RowBatch, chosen_layers, pool_rows
-from server.backends.tensorflow import pick_dtype
 from server.backends.tensorflow_decoder import Decoder
-from server.backends.tensorflow_process import settle_process
+from server.backends.tensorflow_process import pick_dtype, settle_process
 from server.models.progress import Progress
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights

@@ -35,6 +35,13 @@ def settle_process(device: str, threads: int, cache_dir: Path) -> str:
     return _show_one_device(device)
 
 
+def pick_dtype(dtype: str, device: str) -> tf.DType:
+    """Return TensorFlow's type for a name; `auto` is bfloat16 on a GPU, else float32."""
+    if dtype != "auto":
+        return tf.as_dtype(dtype)
+    return tf.float32 if device == "cpu" else tf.bfloat16
+
+
 def _show_one_device(device: str) -> str:
     """Leave TensorFlow one device, where it then puts everything, and have it take memory as it goes."""
     gpus = tf.config.list_physical_devices("GPU")
