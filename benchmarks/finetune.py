@@ -24,7 +24,7 @@ from rich.table import Table
 
 from server.finetuning.examples import Examples, Splits
 from server.finetuning.plan import CalibrationPlan, Hyperparameters, Plan, TemperaturePlan
-from server.finetuning.training import train
+from server.finetuning.training.train import train
 from server.settings import load_settings
 
 RESULTS = Path(__file__).parent / "results" / "finetune.json"

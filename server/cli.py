@@ -19,7 +19,7 @@ from samplers.params import MAX_TOP_LOGPROBS, SamplingParams
 from server import terminal
 from server.comparison.command import compare
 from server.errors import InvalidRequestError, KelvinError
-from server.finetuning.command import app as finetune_app
+from server.finetuning.cli.command import app as finetune_app
 from server.keys import require_closed
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from functools import partial
 
 from server.comparison.job import ComparisonJob
 from server.files.store import FileStore
-from server.finetuning.classifiers import Classifiers
-from server.finetuning.classifying import Classifying
-from server.finetuning.job import FinetuneJob
-from server.finetuning.service import Finetuning
+from server.finetuning.jobs.job import FinetuneJob
+from server.finetuning.jobs.service import Finetuning
+from server.finetuning.jobs.validation import Validator
+from server.finetuning.jobs.worker_process import Workers, threads_of
+from server.finetuning.serving.classifiers import Classifiers
+from server.finetuning.serving.classifying import Classifying
 from server.finetuning.settling import Folders
-from server.finetuning.validation import Validator
-from server.finetuning.worker_process import Workers, threads_of
 from server.jobs.errors import StorageError
 from server.jobs.job import Kind
 from server.jobs.runner import Handler

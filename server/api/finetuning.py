@@ -28,9 +28,9 @@ from server.api.schemas.finetuning_answers import (
 )
 from server.errors import InvalidRequestError, NotFoundError
 from server.finetuning.data.findings import Findings
-from server.finetuning.job import EPOCH_PREFIX, OUTCOME, paths_of
+from server.finetuning.jobs.job import EPOCH_PREFIX, OUTCOME, paths_of
+from server.finetuning.jobs.service import Finetuning
 from server.finetuning.plan import Plan
-from server.finetuning.service import Finetuning
 from server.finetuning.settling import plan_of
 from server.jobs.errors import StorageError
 from server.jobs.job import Job, Kind

@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from server.finetuning.artifacts import artifacts
-from server.finetuning.classifiers import Classifiers
-from server.finetuning.job import OUTCOME, read_progress
+from server.finetuning.jobs.artifacts import artifacts
+from server.finetuning.jobs.job import OUTCOME, read_progress
 from server.finetuning.plan import Plan
+from server.finetuning.serving.classifiers import Classifiers
 from server.jobs.job import Event, Job
 from server.jobs.status import Status
 from server.jobs.store import JobStore

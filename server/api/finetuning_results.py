@@ -16,11 +16,11 @@ from server.api.finetuning import find, finetuning
 from server.api.schemas.finetuning import ClassifyRequest
 from server.api.schemas.finetuning_answers import ClassifyAnswer
 from server.errors import InvalidRequestError, NotFoundError
-from server.finetuning.artifacts import artifacts
-from server.finetuning.classifying import Classified
-from server.finetuning.job import OUTCOME
+from server.finetuning.jobs.artifacts import artifacts
+from server.finetuning.jobs.job import OUTCOME
 from server.finetuning.outcome import Outcome
 from server.finetuning.plan import Plan
+from server.finetuning.serving.classifying import Classified
 from server.jobs.errors import JobStateError
 
 MAX_INPUTS = 4096
@@ -103,6 +103,6 @@ def _answer(index: int, classified: Classified, body: ClassifyRequest) -> dict[s
 
 
 def _page(plan: Plan, result: dict[str, Any]) -> str:
-    from server.finetuning.report import report_html  # brings Plotly, which takes a second
+    from server.finetuning.reporting.report import report_html  # brings Plotly, which takes a second
 
     return report_html(Outcome.model_validate(result[OUTCOME]), plan)

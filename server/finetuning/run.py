@@ -5,10 +5,10 @@ from pathlib import Path
 from server.finetuning.channel import Channel
 from server.finetuning.examples import Splits
 from server.finetuning.outcome import Outcome
-from server.finetuning.part_channel import PartChannel
 from server.finetuning.plan import Plan, SearchPlan
-from server.finetuning.training import train
-from server.finetuning.verdict import of_search
+from server.finetuning.reporting.verdict import of_search
+from server.finetuning.search.part_channel import PartChannel
+from server.finetuning.training.train import train
 
 
 def run(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome:
@@ -31,8 +31,8 @@ def run(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome:
     """
     if plan.search is None:
         return _diagnosed(train(plan, splits, folder, channel), channel)
-    from server.finetuning.folds import fold_training
-    from server.finetuning.search import search
+    from server.finetuning.search.folds import fold_training
+    from server.finetuning.search.search import search
 
     share = _share(plan.search)
     part = PartChannel(channel, 0.0, share)

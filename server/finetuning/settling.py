@@ -23,7 +23,7 @@ from server.finetuning.plan import (
     SearchPlan,
     TemperaturePlan,
 )
-from server.finetuning.search_space import require_searchable
+from server.finetuning.search.search_space import require_searchable
 
 STEP_LEVELS = 4
 ANNEALED = (2.0, 0.5)

@@ -6,10 +6,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from server.finetuning.examples import Examples, Splits
-from server.finetuning.network import Network, initial_weights
-from server.finetuning.optimizer import Optimizer
 from server.finetuning.plan import CalibrationPlan, Hyperparameters, Plan, TemperaturePlan
-from server.finetuning.trainer import Batch, Trainer
+from server.finetuning.training.network import Network, initial_weights
+from server.finetuning.training.optimizer import Optimizer
+from server.finetuning.training.trainer import Batch, Trainer
 
 FRAMEWORKS = ("torch", "tensorflow")
 HYPERPARAMETERS = {
@@ -71,9 +71,9 @@ def a_network(**changes):
 def a_trainer(framework, network, *, weights=None, optimizer=None, batch_size=32, **settings) -> Trainer:
     """Return a trainer; its weights are those of seed 0 unless they are given."""
     if framework == "torch":
-        from server.finetuning.torch import TorchTrainer as Framework
+        from server.finetuning.training.torch import TorchTrainer as Framework
     else:
-        from server.finetuning.tensorflow import TensorFlowTrainer as Framework
+        from server.finetuning.training.tensorflow import TensorFlowTrainer as Framework
     weights = initial_weights(network, 0) if weights is None else weights
     return Framework(network, weights, optimizer or Optimizer(), batch_size=batch_size, **settings)
 

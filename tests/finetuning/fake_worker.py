@@ -12,7 +12,7 @@ from pathlib import Path
 
 from server.errors import InvalidRequestError
 from server.finetuning.channel import Stopped
-from server.finetuning.worker import main
+from server.finetuning.jobs.worker import main
 from tests.finetuning.outcomes import EPOCH, OUTCOME
 
 

@@ -11,7 +11,7 @@ import uvicorn
 
 import server.app
 import server.work
-from server.finetuning.worker_process import Workers
+from server.finetuning.jobs.worker_process import Workers
 from server.settings import Settings
 from tests.conftest import loaded
 from tests.fakes import FakeBackend

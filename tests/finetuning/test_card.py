@@ -2,7 +2,7 @@
 
 import re
 
-from server.finetuning.card import model_card
+from server.finetuning.reporting.card import model_card
 from tests.finetuning.example import outcome, plan, search
 from tests.page import EVIL
 

@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pytest
 
-from server.finetuning import durable
-from server.finetuning.checkpoints import Checkpoints
-from server.finetuning.durable import DamagedError, checked_manifest, write_folder
+from server.finetuning.training import durable
+from server.finetuning.training.checkpoints import Checkpoints
+from server.finetuning.training.durable import DamagedError, checked_manifest, write_folder
 from server.jobs.errors import DiskFullError, StorageError
 from tests.finetuning.digits import Heard
 
@@ -114,7 +114,7 @@ def test_a_real_limit_on_files_is_found_while_the_state_is_written(tmp_path):
     """The kernel refuses to write past RLIMIT_FSIZE as it does on a full disk; in a process of its own."""
     script = f"""
 import resource, signal, pathlib, numpy as np
-from server.finetuning.checkpoints import Checkpoints
+from server.finetuning.training.checkpoints import Checkpoints
 from server.jobs.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 checkpoints = Checkpoints(pathlib.Path({str(tmp_path)!r}), "plan", None)

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from server import cli
-from server.finetuning import local
-from server.finetuning.worker_process import Workers
+from server.finetuning.cli import local
+from server.finetuning.jobs.worker_process import Workers
 from tests.finetuning.serving import FAKE_WORKER
 
 

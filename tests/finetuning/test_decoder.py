@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from server.finetuning.decoder import ADAPTER_SCALE, initial_decoder_weights, read_body
-from server.finetuning.network import network_for
-from server.finetuning.optimizer import Optimizer
-from server.finetuning.trainer import Batch
-from server.finetuning.trainers import new_trainer
+from server.finetuning.training.decoder import ADAPTER_SCALE, initial_decoder_weights, read_body
+from server.finetuning.training.network import network_for
+from server.finetuning.training.optimizer import Optimizer
+from server.finetuning.training.trainer import Batch
+from server.finetuning.training.trainers import new_trainer
 from tests.backends.checkpoints import VOCAB_SIZE, write_checkpoint
 from tests.finetuning.digits import FRAMEWORKS, a_plan
 
@@ -58,10 +58,10 @@ def a_trainer(framework, method, folder, *, start=None, dropout=0.1, optimizer=N
             if name.endswith("lora_b")
         }
     if framework == "torch":
-        from server.finetuning.torch_decoder import TorchDecoderTrainer as Trainer
+        from server.finetuning.training.torch_decoder import TorchDecoderTrainer as Trainer
     else:
         pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install -e '.[tensorflow]'")
-        from server.finetuning.tensorflow_decoder import TensorFlowDecoderTrainer as Trainer
+        from server.finetuning.training.tensorflow_decoder import TensorFlowDecoderTrainer as Trainer
     settings = {"batch_size": 6, "body": body, "dtype": dtype, "device": "cpu"}
     return Trainer(network, weights, optimizer or Optimizer(), **settings | options)
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from server.finetuning.diagnostics import diagnose
-from server.finetuning.first_steps import FirstSteps, first_steps
-from server.finetuning.signs_of_training import reversals
-from server.finetuning.trainer import StepFigures
+from server.finetuning.diagnosis.diagnostics import diagnose
+from server.finetuning.diagnosis.signs_of_training import reversals
+from server.finetuning.training.first_steps import FirstSteps, first_steps
+from server.finetuning.training.trainer import StepFigures
 from tests.finetuning.example import epochs, outcome, plan
 
 CLASSES = 5

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from server.finetuning.event_files import EventFiles
 from server.finetuning.outcome import Epoch
-from server.finetuning.trainer import StepFigures
+from server.finetuning.training.event_files import EventFiles
+from server.finetuning.training.trainer import StepFigures
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -53,7 +53,8 @@ def test_what_an_interrupted_run_wrote_after_its_checkpoint_is_forgotten(tmp_pat
 
 def test_no_framework_is_loaded_to_write_them(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from server.finetuning.event_files import EventFiles, StepFigures\n"
+        "import sys; from pathlib import Path\n"
+        "from server.finetuning.training.event_files import EventFiles, StepFigures\n"
         "with EventFiles(Path(sys.argv[1])) as files: files.step(0, StepFigures(1.0, 1.0, 1.0), 1.0, 0.1)\n"
         "print({'torch', 'tensorflow'} & set(sys.modules))"
     )

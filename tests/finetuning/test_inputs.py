@@ -8,11 +8,11 @@ from tokenizers import models, pre_tokenizers
 from server.backends import torch_embedder
 from server.errors import InvalidRequestError
 from server.finetuning.channel import Stopped
-from server.finetuning.classifier import load_classifier
-from server.finetuning.embedding import kept_on_disk
 from server.finetuning.examples import Examples, Splits
-from server.finetuning.inputs import Bags, Scaled, Tokens
-from server.finetuning.training import train
+from server.finetuning.training.classifier import load_classifier
+from server.finetuning.training.embedding import kept_on_disk
+from server.finetuning.training.inputs import Bags, Scaled, Tokens
+from server.finetuning.training.train import train
 from server.models.tokenizer import Tokenizer
 from tests.backends.checkpoints import write_checkpoint
 from tests.finetuning.digits import FRAMEWORKS, Heard, a_plan

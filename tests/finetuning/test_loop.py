@@ -6,9 +6,9 @@ import pytest
 from samplers.calibration import nll
 from server.errors import NumericalError
 from server.finetuning.channel import Stopped
-from server.finetuning.checkpoints import Checkpoints
-from server.finetuning.loop import Loop
-from server.finetuning.trainer import Rows, StepFigures
+from server.finetuning.training.checkpoints import Checkpoints
+from server.finetuning.training.loop import Loop
+from server.finetuning.training.trainer import Rows, StepFigures
 from tests.finetuning.digits import Heard, a_network, a_plan, a_trainer, digit_splits
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from samplers.scores import log_probabilities, probabilities
-from server.finetuning.network import HEAD, initial_weights
-from server.finetuning.optimizer import Optimizer
+from server.finetuning.training.network import HEAD, initial_weights
+from server.finetuning.training.optimizer import Optimizer
 from tests.finetuning.digits import FRAMEWORKS, a_batch, a_network, a_trainer
 
 STEPS = 30

@@ -3,7 +3,7 @@
 import pytest
 
 from server.errors import InvalidRequestError
-from server.finetuning.options import read_search, read_served, read_settings, read_temperature
+from server.finetuning.cli.options import read_search, read_served, read_settings, read_temperature
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from samplers.calibration import accuracy
-from server.finetuning.network import initial_weights, network_for
-from server.finetuning.optimizer import Optimizer
-from server.finetuning.trainer import Batch, split_state
+from server.finetuning.training.network import initial_weights, network_for
+from server.finetuning.training.optimizer import Optimizer
+from server.finetuning.training.trainer import Batch, split_state
 from tests.finetuning.digits import FRAMEWORKS, a_batch, a_network, a_trainer, digit_rows
 
 TEXTS = [np.array(text, np.int32) for text in ([1, 2, 2, 5], [], [7], list(range(30)), [3, 3], [9, 8, 7, 6, 5])]

@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from server.finetuning.figures import wilson
 from server.finetuning.outcome import Diagnosis
-from server.finetuning.report import report_html
-from server.finetuning.verdict import verdict
+from server.finetuning.reporting.figures import wilson
+from server.finetuning.reporting.report import report_html
+from server.finetuning.reporting.verdict import verdict
 from server.finetuning.wording import NAMES
 from tests.finetuning.example import epochs, outcome, plan, search, search_plan
 from tests.page import EVIL, Page

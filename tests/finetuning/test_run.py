@@ -9,11 +9,11 @@ import pytest
 
 from samplers.calibration import fit_temperature, nll
 from server.finetuning.channel import Stopped
-from server.finetuning.course import Course
-from server.finetuning.folds import calibrated_nll
 from server.finetuning.outcome import Epoch
-from server.finetuning.report import report_html
+from server.finetuning.reporting.report import report_html
 from server.finetuning.run import run
+from server.finetuning.search.folds import calibrated_nll
+from server.finetuning.training.course import Course
 from tests.finetuning.digits import FRAMEWORKS, Heard, a_plan, digit_splits
 from tests.finetuning.example import search_plan
 from tests.page import Page

@@ -10,8 +10,8 @@ import pytest
 from server.errors import InvalidRequestError, NumericalError
 from server.finetuning.channel import Stopped
 from server.finetuning.examples import Examples, Splits
-from server.finetuning.search import folds_of, search
-from server.finetuning.search_space import control, grid, settled, trained_plan
+from server.finetuning.search.search import folds_of, search
+from server.finetuning.search.search_space import control, grid, settled, trained_plan
 from tests.finetuning.example import plan, search_plan
 
 LABELS = np.repeat(np.arange(3), 20)

@@ -10,10 +10,10 @@ from tokenizers import models, pre_tokenizers
 
 from samplers.calibration import fit_temperature, nll, probabilities
 from server.errors import InvalidRequestError
-from server.finetuning.classifier import load_classifier
 from server.finetuning.errors import ClassifierError
 from server.finetuning.examples import Examples, Splits
-from server.finetuning.training import class_weights, train
+from server.finetuning.training.classifier import load_classifier
+from server.finetuning.training.train import class_weights, train
 from tests.finetuning.digits import FRAMEWORKS, Heard, a_plan, digit_splits
 
 TOPICS = {"sea": "ship wave salt harbour sail tide", "bread": "flour oven yeast crust dough bake"}

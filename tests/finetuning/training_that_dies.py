@@ -4,7 +4,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from server.finetuning.training import train
+from server.finetuning.training.train import train
 from tests.finetuning.digits import a_plan, digit_splits
 
 

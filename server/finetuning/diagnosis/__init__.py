@@ -1,0 +1,1 @@
+"""Diagnosis: what in the figures of a fine-tune somebody should know."""

@@ -1,0 +1,1 @@
+"""Reporting: a fine-tune as a page, and its classifier's card."""

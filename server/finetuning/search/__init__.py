@@ -1,0 +1,1 @@
+"""Search: which temperature to train at, tried on folds of the training part."""

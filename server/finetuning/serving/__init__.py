@@ -1,0 +1,1 @@
+"""Serving: finished classifiers, loaded when they are asked for."""
