@@ -45,7 +45,7 @@ serve: $(INSTALLED) ## set up, fetch the built-in model, serve it on 127.0.0.1:8
 	exec $(KELVIN) serve $(SERVE_OPTIONS)
 
 test: $(INSTALLED_DEV) model ## set up, fetch the built-in model, run the tests
-	HF_HUB_OFFLINE=1 $(PYTHON_BIN) -m pytest
+	HF_HUB_OFFLINE=1 $(PYTHON_BIN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED_DEV) ## check style, imports between rooms, and the Dockerfile
 	$(VENV)/bin/ruff check
