@@ -23,7 +23,7 @@ COPY samplers samplers
 COPY server server
 # Versions stand in pyproject.toml.
 # hadolint ignore=DL3013
-RUN --mount=type=cache,target=/root/.cache/pip pip install ".[$FRAMEWORK]"
+RUN --mount=type=cache,target=/root/.cache/pip pip install ".[$FRAMEWORK,finetune]"
 
 FROM base AS runtime
 ARG FRAMEWORK=torch

@@ -7,13 +7,13 @@
 #   MODEL PORT   what to serve, and where (smollm2, 8000)
 #   HOST         address to listen on (127.0.0.1); on the command line alone, for some shells export a HOST of their own
 #   API_KEYS_FILE  file of keys, one a line, without which no other address is listened on
-#   EXTRAS       extras of pyproject.toml to install for `serve`, joined by + (the framework's)
+#   EXTRAS       extras of pyproject.toml to install for `serve`, joined by + (the framework's and finetune)
 #   TORCH_INDEX  a package index with other builds of torch, such as the one without CUDA: see README.md
 
 VENV ?= .venv
 PYTHON ?= python3
 FRAMEWORK ?= $(or $(KELVIN_FRAMEWORK),torch)
-EXTRAS ?= $(FRAMEWORK)$(if $(filter tensorflow,$(FRAMEWORK)),$(if $(shell command -v nvidia-smi),-gpu))
+EXTRAS ?= $(FRAMEWORK)$(if $(filter tensorflow,$(FRAMEWORK)),$(if $(shell command -v nvidia-smi),-gpu))+finetune
 HOST =
 
 PYTHON_BIN := $(VENV)/bin/python
