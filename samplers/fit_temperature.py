@@ -1,7 +1,7 @@
 """Temperature scaling: the one temperature at which held-out logits are worth the most (Guo et al. 2017)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,11 +20,12 @@ class TemperatureFit:
     """What a fit found.
 
     Attributes:
-        temperature: in [0.05, 20]; 1 where no other is better.
+        temperature: in (0.05, 20]; 1 where no other is better, and where the least NLL is below 0.05.
         nll_before: at temperature 1, nats.
         nll_after: at the temperature found, no greater.
         rows: that were fitted to.
-        at_bound: which end of the range the temperature is at: beyond it the NLL would fall further. None: at neither.
+        at_bound: which end of the range the least NLL is at, since beyond it the NLL would fall further; None: at
+            neither. At the low end all rows are told right, which says nothing of how sure to be: nothing is fitted.
         single_class: whether all rows had one label, so that nothing was fitted.
     """
 
@@ -51,25 +52,25 @@ class TemperatureFit:
         found = []
         if self.single_class:
             found.append("all calibration rows have one label, so the temperature stays 1; give rows of several")
+        elif self.at_bound == "low":
+            found.append(
+                "the calibration rows are all told right, and say nothing of how sure to be elsewhere, so the "
+                "temperature stays 1; give more or harder ones"
+            )
         elif not self.improved:
             found.append("no temperature improves on 1 for the calibration rows, so it stays 1")
-        if self.at_bound == "low":
-            found.append(
-                f"the temperature is at {LOWEST:g}, the least allowed: the calibration rows are all told right, and "
-                "say nothing of how sure to be elsewhere; give more or harder ones"
-            )
         if self.at_bound == "high":
             found.append(
                 f"the temperature is at {HIGHEST:g}, the greatest allowed: for the calibration rows the classifier is "
                 "no better than chance; look at its accuracy"
             )
-        if self.few_rows:
+        if self.few_rows and self.at_bound != "low":
             found.append(f"the temperature was fitted to {self.rows} rows; it is uncertain below {FEW_ROWS}")
         return tuple(found)
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> TemperatureFit:
-    """Find the temperature in [0.05, 20] of least NLL.
+    """Find the temperature in (0.05, 20] of least NLL.
 
     The NLL is convex in β = 1/T, so that it has one minimum: where its slope in β, the mean over rows of the expected
     logit less the label's, changes its sign. A root of the slope is exact to twelve digits, where a search for the
@@ -92,6 +93,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> TemperatureFit:
     after = nll(values, wanted, temperature)
     if not after < before - _PRECISION * abs(before):
         return unfitted
+    if at_bound == "low":
+        return replace(unfitted, at_bound="low")
     return TemperatureFit(temperature, before, after, len(wanted), at_bound=at_bound, single_class=False)
 
 
