@@ -44,8 +44,8 @@ def against_reference(own: Judged, reference: Figures) -> str:
         reference: its figures on the same rows.
     """
     interval, share = own.intervals["accuracy"], own.figures.accuracy
-    figures = f"{percent(share)} against {percent(reference.accuracy)}, NLL {own.figures.nll:.3f} against "
-    figures += f"{reference.nll:.3f}"
+    figures = f"{percent(share)} against {percent(reference.accuracy)}, NLL {own.figures.nll:z.3f} against "
+    figures += f"{reference.nll:z.3f}"
     if reference.accuracy > interval.high:
         return f"It loses to {REFERENCE}: {figures}. That reference trains in seconds and is the better choice here."
     if reference.accuracy < interval.low:
@@ -62,11 +62,11 @@ def _calibration(outcome: Outcome) -> str:
     if outcome.temperature_served == 1:
         why = "no other temperature was better" if outcome.temperature_fitted is None else "as was asked for"
         return (
-            f"It is served at temperature 1, {why}: the calibration error is {percent(after.ece)}, NLL {after.nll:.3f}."
+            f"It is served at temperature 1, {why}: the calibration error is {percent(after.ece)}, NLL {after.nll:z.3f}."
         )
     change = (
-        f"the calibration error goes from {percent(before.ece)} to {percent(after.ece)}, NLL from {before.nll:.3f} to "
-        f"{after.nll:.3f}. {stays}"
+        f"the calibration error goes from {percent(before.ece)} to {percent(after.ece)}, NLL from {before.nll:z.3f} to "
+        f"{after.nll:z.3f}. {stays}"
     )
     temperature = f"temperature {outcome.temperature_served:.3g}"
     if after.nll < before.nll and after.ece < before.ece:
