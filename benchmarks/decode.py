@@ -6,7 +6,7 @@
 Prints a table and writes `benchmarks/results/decode.json`, or `decode-tensorflow.json`. Everything is measured in one
 run on one machine: the memory bandwidth, the backend's compiled step (temperature 0.8, top-p 0.95, a seed a row), and
 the others in Kelvin's type: beside torch `transformers` generate, beside TensorFlow Kelvin's torch backend, and the
-generate of KerasHub (see `keras_generate.py`) where DIR holds it:
+generate of KerasHub (see `peers/keras_generate.py`) where DIR holds it:
 
     pip install --target DIR --no-deps keras-hub kagglehub kagglesdk
 
@@ -40,7 +40,7 @@ from server.settings import load_settings
 PROMPT_LENGTH, NEW_TOKENS, SLOTS = 22, 64, 32
 TEMPERATURE, TOP_P = 0.8, 0.95
 RESULTS = Path(__file__).parent / "results"
-KERAS = Path(__file__).parent / "keras_generate.py"
+KERAS = Path(__file__).parent / "peers" / "keras_generate.py"
 
 
 def main() -> None:
@@ -94,6 +94,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--framework", default="torch", choices=["torch", "tensorflow"])
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--max-steps", type=int, help="of one call, with TensorFlow; default: what it chooses")
     parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True, help="time the others too")
     parser.add_argument("--keras-hub", type=Path, metavar="DIR", help="where KerasHub is installed")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
@@ -121,18 +122,20 @@ def measure_machine(arguments) -> dict:
     }
 
 
-def measure_backend(arguments, framework, dtype="auto") -> dict:
+def measure_backend(arguments, framework, dtype="auto", **options) -> dict:
     """Measure Kelvin's decode step, and the bytes that it must read."""
     folder, cache_dir = locate(arguments)
     spec = load_spec(folder)
     weights, slots = read_weights(folder, spec), max(SLOTS, *arguments.rows)
-    backend = load_backend(framework, spec, weights, dtype=dtype, num_slots=slots, max_length=512, cache_dir=cache_dir)
+    options |= {"dtype": dtype, "num_slots": slots, "max_length": 512, "cache_dir": cache_dir}
+    backend = load_backend(framework, spec, weights, **options)
     compiled = backend.wait_until_compiled()
     return {
         "model": arguments.model,
         "framework": framework,
         "dtype": backend.dtype,
         "compiled": compiled,
+        "max_steps": backend.max_steps,
         "rows": [measure_rows(backend, spec, count, arguments.repeats) for count in arguments.rows],
     }
 
@@ -155,7 +158,8 @@ def decode_s(backend, count) -> float:
         backend.prefill([PromptPiece(slot, prompt[:-1], 0)])
         backend.admit(slot, prompt, params)
     slots = range(count)
-    return timed(lambda: [backend.decode(slots) for _ in range(NEW_TOKENS)])
+    steps = [min(backend.max_steps, NEW_TOKENS - drawn) for drawn in range(0, NEW_TOKENS, backend.max_steps)]
+    return timed(lambda: [backend.decode_steps(slots, count) for count in steps])
 
 
 def bytes_per_step(spec, dtype, count) -> int:
@@ -206,7 +210,7 @@ def measure_torch_float32(arguments) -> list[float]:
 SIDES = {
     "machine": measure_machine,
     "torch": lambda arguments: measure_backend(arguments, "torch"),
-    "tensorflow": lambda arguments: measure_backend(arguments, "tensorflow"),
+    "tensorflow": lambda arguments: measure_backend(arguments, "tensorflow", max_steps=arguments.max_steps or 0),
     "torch_float32": measure_torch_float32,
     "transformers": measure_transformers,
 }
