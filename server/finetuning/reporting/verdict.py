@@ -61,9 +61,8 @@ def _calibration(outcome: Outcome) -> str:
     stays = "Accuracy stays: no temperature changes which class comes first."
     if outcome.temperature_served == 1:
         why = "no other temperature was better" if outcome.temperature_fitted is None else "as was asked for"
-        return (
-            f"It is served at temperature 1, {why}: the calibration error is {percent(after.ece)}, NLL {after.nll:z.3f}."
-        )
+        figures = f"the calibration error is {percent(after.ece)}, NLL {after.nll:z.3f}"
+        return f"It is served at temperature 1, {why}: {figures}."
     change = (
         f"the calibration error goes from {percent(before.ece)} to {percent(after.ece)}, NLL from {before.nll:z.3f} to "
         f"{after.nll:z.3f}. {stays}"
