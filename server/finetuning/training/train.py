@@ -18,10 +18,10 @@ from server.finetuning.training.classifier import Manifest, save_classifier
 from server.finetuning.training.embedding import fingerprint, kept_on_disk, model_embed
 from server.finetuning.training.evaluation import confused, fitted, judge, serving_temperature
 from server.finetuning.training.inputs import Encoder, Tokens, encoder_for
-from server.finetuning.training.loop import Loop
-from server.finetuning.training.network import network_for
+from server.finetuning.training.loop import Fitted, Loop
+from server.finetuning.training.network import Network, network_for
 from server.finetuning.training.reference import tf_idf_reference
-from server.finetuning.training.trainer import Rows
+from server.finetuning.training.trainer import Rows, Trainer
 from server.finetuning.training.trainers import new_trainer
 from server.models.tokenizer import Tokenizer
 
@@ -58,20 +58,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     trainer = new_trainer(plan, network)
     train_rows, validation = encoded(encoder, splits.train), encoded(encoder, splits.validation)
     prepared_s = time.monotonic() - began_s
-    checkpoints = Checkpoints(folder / CHECKPOINTS, _fingerprint(plan, splits), channel)
-    weights = class_weights(plan, splits)
-    with _event_files(folder) as files:
-        run = Loop(
-            trainer,
-            plan,
-            train_rows,
-            validation,
-            channel,
-            class_weights=weights,
-            checkpoints=checkpoints,
-            after_step=files.step,
-            after_epoch=files.epoch,
-        ).run()
+    run = _move_weights(plan, splits, trainer, train_rows, validation, folder, channel)
     judged_s = time.monotonic()
 
     def logits(examples: Examples) -> np.ndarray:
@@ -83,18 +70,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     test = logits(splits.test)
     reference = _reference(plan, splits, warnings)
     improved = fit.temperature if fit is not None and fit.improved else None
-    manifest = Manifest(
-        method=plan.method,
-        framework=plan.framework,
-        model=plan.model,
-        model_dir=plan.model_dir,
-        max_length=plan.hyperparameters.max_length,
-        classes=list(splits.classes),
-        network=network,
-        temperature_served=served,
-        temperature_fitted=improved,
-        temperature_final=run.temperature_final,
-    )
+    manifest = _manifest(plan, splits, network, served=served, improved=improved, final=run.temperature_final)
     save_classifier(folder / CLASSIFIER, manifest, trainer.weights(), encoder)
     outcome = Outcome(
         classes=list(splits.classes),
@@ -168,6 +144,42 @@ def class_weights(plan: Plan, splits: Splits) -> np.ndarray | None:
             param="hyperparameters.class_weight",
         )
     return np.array([asked.get(name, 1.0) for name in splits.classes], np.float32)
+
+
+def _move_weights(
+    plan: Plan, splits: Splits, trainer: Trainer, train_rows: Rows, validation: Rows, folder: Path, channel: Channel
+) -> Fitted:
+    checkpoints = Checkpoints(folder / CHECKPOINTS, _fingerprint(plan, splits), channel)
+    weights = class_weights(plan, splits)
+    with _event_files(folder) as files:
+        return Loop(
+            trainer,
+            plan,
+            train_rows,
+            validation,
+            channel,
+            class_weights=weights,
+            checkpoints=checkpoints,
+            after_step=files.step,
+            after_epoch=files.epoch,
+        ).run()
+
+
+def _manifest(
+    plan: Plan, splits: Splits, network: Network, *, served: float, improved: float | None, final: float
+) -> Manifest:
+    return Manifest(
+        method=plan.method,
+        framework=plan.framework,
+        model=plan.model,
+        model_dir=plan.model_dir,
+        max_length=plan.hyperparameters.max_length,
+        classes=list(splits.classes),
+        network=network,
+        temperature_served=served,
+        temperature_fitted=improved,
+        temperature_final=final,
+    )
 
 
 def _event_files(folder: Path) -> "EventFiles":
