@@ -45,7 +45,7 @@ class _Defaults:
 
 
 _DEFAULTS: dict[Method, _Defaults] = {
-    "linear_probe": _Defaults(30, 32, 3e-3, decay="linear"),
+    "linear_probe": _Defaults(30, 32, 3e-3, decay="linear", weight_decay=2.0),
     "lora": _Defaults(3, 16, 3e-4, warmup=0.06, decay="linear"),
     "full": _Defaults(3, 16, 5e-5, warmup=0.06, decay="linear", weight_decay=0.01),
     "dan": _Defaults(10, 32, 4e-3, warmup=0.05, decay="cosine", weight_decay=0.01),
