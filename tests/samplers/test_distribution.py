@@ -41,6 +41,16 @@ ASKED = [
     {"order": "llamacpp", "dynamic_temperature": DynamicTemperature(0.3, 1.8), "top_k": 5},
 ]
 
+GENERATED = (2, 7, 3, 2, 7)
+REMEMBERING = [
+    {"repetition_penalty": 1.8},
+    {"presence_penalty": 1.2},
+    {"frequency_penalty": 0.7},
+    {"no_repeat_ngram_size": 2},
+    {"dry_multiplier": 1.5, "dry_allowed_length": 2},
+    {"bad_words": ((5,), (7, 0))},
+]
+
 
 @pytest.fixture(scope="module")
 def seeded_keys():
@@ -88,6 +98,20 @@ def exact(params):
 @pytest.mark.parametrize("params", ASKED, ids=str)
 def test_draws_of_many_seeds_have_the_exact_distribution(xp, seeded_keys, params):
     counts, probabilities = np.bincount(draw(xp, params, seeded_keys), minlength=len(LOGITS)), exact(params)
+    possible = np.flatnonzero(probabilities)
+    assert set(np.flatnonzero(counts)) <= set(possible)
+    assert chi_square_z(counts[possible], probabilities[possible] * DRAWS) < 5
+
+
+@pytest.mark.parametrize("params", REMEMBERING, ids=str)
+def test_draws_after_a_history_have_the_exact_distribution(xp, seeded_keys, params):
+    state = rows_of([SamplingParams(**params)], len(LOGITS), generated=GENERATED)
+    [processed] = xp(process, LOGITS[None], state)
+    drawn = xp.sample(*many_rows(params, seeded_keys, logits=processed), processes=False).token_ids
+    counts = np.bincount(drawn, minlength=len(LOGITS))
+    asked = reference.distribution(LOGITS.tolist(), prompt=PROMPT, generated=GENERATED, **params)
+    probabilities = np.array(asked.probabilities)
+    assert np.abs(probabilities - exact({})).max() > 0.01, "the history must matter"
     possible = np.flatnonzero(probabilities)
     assert set(np.flatnonzero(counts)) <= set(possible)
     assert chi_square_z(counts[possible], probabilities[possible] * DRAWS) < 5

@@ -60,7 +60,7 @@ def _calibration(outcome: Outcome) -> str:
     before, after = outcome.before.figures, outcome.after.figures
     stays = "Accuracy stays: no temperature changes which class comes first."
     if outcome.temperature_served == 1:
-        why = "no other temperature was better" if outcome.temperature_fitted is None else "as was asked for"
+        why = "since no other was fitted" if outcome.temperature_fitted is None else "as was asked for"
         figures = f"the calibration error is {percent(after.ece)}, NLL {after.nll:z.3f}"
         return f"It is served at temperature 1, {why}: {figures}."
     change = (
