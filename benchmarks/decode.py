@@ -44,6 +44,7 @@ KERAS = Path(__file__).parent / "peers" / "keras_generate.py"
 
 
 def main() -> None:
+    """Measure every side in a process of its own, and show the table."""
     arguments = parse_arguments()
     logging.basicConfig(level=logging.WARNING)
     if arguments.side:
@@ -63,6 +64,7 @@ def main() -> None:
 
 
 def baselines(arguments) -> list[str]:
+    """Return the names of what Kelvin is measured against."""
     if not arguments.baseline:
         return []
     if arguments.framework == "torch":
@@ -71,24 +73,27 @@ def baselines(arguments) -> list[str]:
 
 
 def run_side(side):
-    safe_path = "-P"  # without this folder, whose http.py is not Python's
-    return run([safe_path, __file__, *sys.argv[1:], "--side", side], os.environ)
+    """Measure one side in a process of its own, so that none finds another's threads and memory."""
+    return run([__file__, *sys.argv[1:], "--side", side], os.environ)
 
 
 def run_keras(arguments):
+    """Measure KerasHub where it is installed, in tokens a second for each row count."""
     folder, _ = locate(arguments)
     sizes = ["--prompt-length", PROMPT_LENGTH, "--new-tokens", NEW_TOKENS, "--rows", *arguments.rows]
-    command = ["-P", KERAS, folder, *sizes, "--temperature", TEMPERATURE, "--top-p", TOP_P]
+    command = [KERAS, folder, *sizes, "--temperature", TEMPERATURE, "--top-p", TOP_P]
     path = os.pathsep.join(filter(None, [str(arguments.keras_hub), os.environ.get("PYTHONPATH")]))
     return run(map(str, command), os.environ | {"PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"})
 
 
 def run(command, environment):
+    """Run Python, and return the JSON of its last line."""
     outcome = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, check=True, text=True, env=environment)
     return json.loads(outcome.stdout.splitlines()[-1])
 
 
 def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--framework", default="torch", choices=["torch", "tensorflow"])
@@ -102,6 +107,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def locate(arguments) -> tuple[Path, Path]:
+    """Return the model's folder and the cache's."""
     settings = load_settings()
     return Registry(settings.models_dir).locate(parse_model_ref(arguments.model), None), settings.cache_dir
 
@@ -141,6 +147,7 @@ def measure_backend(arguments, framework, dtype="auto", **options) -> dict:
 
 
 def measure_rows(backend, spec, count, repeats) -> dict:
+    """Measure a step at one number of rows: the median of several runs."""
     decode_s(backend, count)
     step_s = statistics.median(decode_s(backend, count) / NEW_TOKENS for _ in range(repeats))
     return {
@@ -152,6 +159,7 @@ def measure_rows(backend, spec, count, repeats) -> dict:
 
 
 def decode_s(backend, count) -> float:
+    """Time decoding, prompts read beforehand."""
     prompt = list(range(100, 100 + PROMPT_LENGTH))
     for slot in range(count):
         params = SamplingParams(temperature=TEMPERATURE, top_p=TOP_P, seed=slot, ignore_eos=True, max_tokens=NEW_TOKENS)
@@ -173,6 +181,7 @@ def bytes_per_step(spec, dtype, count) -> int:
 
 
 def add_bandwidth_shares(report) -> None:
+    """Say what share of the memory's bandwidth each step uses."""
     for row in report["rows"]:
         bytes_per_s = row.pop("bytes_per_step") / row["step_ms"] * 1e3
         row["bandwidth_share"] = round(bytes_per_s / 1e9 / report["bandwidth_gb_s"], 3)
@@ -217,12 +226,14 @@ SIDES = {
 
 
 def timed(run) -> float:
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def show(report, baselines) -> None:
+    """Print a row count a line."""
     cores, bandwidth = report["machine"], report["bandwidth_gb_s"]
     title = f"{report['model']} {report['framework']} {report['dtype']}, {cores['cpu']}, {cores['threads']} threads, "
     columns = [column for name in baselines for column in (name.replace("_", " "), "ratio")]

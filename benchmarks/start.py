@@ -9,8 +9,6 @@ given as a multiple of what weights in the backend's type and its keys and value
 
 import argparse
 import json
-import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,8 +26,7 @@ PROMPT = list(range(100, 122))
 
 
 def main() -> None:
-    if not sys.flags.safe_path:  # without this folder, whose http.py is not Python's
-        os.execv(sys.executable, [sys.executable, "-P", *sys.argv])
+    """Start once, from empty caches unless a folder is given, and print the report as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--framework", default="tensorflow", choices=["torch", "tensorflow"])
@@ -43,6 +40,7 @@ def main() -> None:
 
 
 def start(arguments, cache_dir) -> dict:
+    """Load a model, draw a token, wait for all programs, and report seconds and memory."""
     began_s = time.perf_counter()
     folder = Registry(load_settings().models_dir).locate(parse_model_ref(arguments.model), None)
     spec = load_spec(folder)
@@ -74,11 +72,13 @@ def needed_bytes(spec, backend) -> int:
 
 
 def peak_bytes() -> int:
+    """Return the most memory that this process has held."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
 
 def seconds_since(began_s) -> float:
+    """Return the seconds since a point in time, to a tenth."""
     return round(time.perf_counter() - began_s, 1)
 
 

@@ -20,6 +20,7 @@ REPEATS = 3
 
 
 def main() -> None:
+    """Print the tokens a second at each number of rows, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="of the checkpoint whose shape is taken")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8])
@@ -52,6 +53,7 @@ def build(config, arguments):
 
 
 def tokens_per_s(model, count, arguments) -> float:
+    """Measure generating less reading the prompt; the median of several runs."""
     generate_s(model, count, arguments, arguments.new_tokens + 1)  # compiles, like the next
     generate_s(model, count, arguments, 1)
     seconds = [

@@ -1,6 +1,6 @@
 """Time the server over HTTP: throughput and latency at several numbers of clients.
 
-    python benchmarks/http.py [--clients 1 8 32] [--url http://host:port]
+    python benchmarks/http_load.py [--clients 1 8 32] [--url http://host:port]
 
 Starts a server of its own unless a URL is given, waits until its compiled step has taken over, and streams: 64 tokens
 out, prompts of 14 to 175 tokens that share no beginning, temperature 0.8, top-p 0.95, a seed a request. Each client
@@ -33,6 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "http.json"
 
 
 def main() -> None:
+    """Measure every number of clients and show the table."""
     arguments = parse_arguments()
     server, url = (None, arguments.url) if arguments.url else start_server(arguments.model)
     try:
@@ -49,6 +50,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
@@ -57,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def start_server(model):
+    """Start a server on a free port; return its process and address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -81,6 +84,7 @@ def wait_until_settled(url) -> float:
 
 
 def answers(url) -> bool:
+    """Tell whether a server answers a request."""
     try:
         asyncio.run(stream(url, "hello", 0, 1))
     except (OSError, RuntimeError):
@@ -89,6 +93,7 @@ def answers(url) -> bool:
 
 
 async def measure(url, clients) -> dict:
+    """Let clients send requests at once, one after another each, and return rates and latencies."""
     per_client = REQUESTS_PER_CLIENT.get(clients, 3)
     await asyncio.gather(*(stream(url, prompt(-1, client), client, 8) for client in range(clients)))
 
@@ -110,6 +115,7 @@ async def measure(url, clients) -> dict:
 
 
 def prompt(client, index) -> str:
+    """Make up a prompt, another for each client and request."""
     choose = random.Random(f"{client}/{index}")
     return f"{client} {index} " + " ".join(choose.choices(WORDS, k=choose.randint(10, 170)))
 
@@ -146,11 +152,13 @@ async def stream(url, text, seed, max_tokens) -> dict:
 
 
 def percentiles(seconds) -> dict:
+    """Return the median and the 99th percentile in milliseconds."""
     cuts = statistics.quantiles(seconds, n=100, method="inclusive")
     return {"p50": round(cuts[49] * 1e3, 1), "p99": round(cuts[98] * 1e3, 1)}
 
 
 def show(report) -> None:
+    """Print a number of clients a line."""
     columns = ("clients", "requests", "tokens/s", "first token p50 / p99 ms", "between tokens p50 / p99 ms")
     table = Table(*columns, title=f"{report['model']}, ready after {report['ready_s']} s")
     for row in report["clients"]:
