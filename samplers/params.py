@@ -1,10 +1,21 @@
 """SamplingParams: what one request asks of the sampler, validated once, for every way into the server."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from samplers.checks import (
+    MAX_INT32,
+    SamplingParamsError,
+    require_count,
+    require_float,
+    require_ids,
+    require_int,
+    require_one_of,
+    require_type,
+    shown,
+)
 
 MAX_LOGIT_BIAS = 100.0
 MAX_LOGIT_BIASES = 1024
@@ -13,17 +24,8 @@ MAX_REPETITION = 1000.0
 MAX_STOP_TOKEN_IDS = 32
 MAX_BAD_WORDS, MAX_BAD_WORD_LENGTH = 128, 16
 MAX_TOP_LOGPROBS = 20
-MAX_INT32 = 2**31 - 1
 LogprobsMode = Literal["raw", "tempered", "processed"]
 Order = Literal["hf", "vllm", "llamacpp"]
-
-
-class SamplingParamsError(ValueError):
-    """A sampling parameter is out of its range; `param` names it."""
-
-    def __init__(self, param: str, message: str) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,11 @@ class DynamicTemperature:
 
     def __post_init__(self) -> None:
         param = "dynamic_temperature"
-        _require_float(param, self.min, low=0.0, name=f"{param}.min")
+        require_float(param, self.min, low=0.0, name=f"{param}.min")
         for name in ("max", "exponent"):
-            _require_float(param, getattr(self, name), low=0.0, above=True, name=f"{param}.{name}")
+            require_float(param, getattr(self, name), low=0.0, above=True, name=f"{param}.{name}")
         if self.min > self.max:
-            raise SamplingParamsError(param, f"{param}.min is {_shown(self.min)}, above its max, {_shown(self.max)}")
+            raise SamplingParamsError(param, f"{param}.min is {shown(self.min)}, above its max, {shown(self.max)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,132 +188,77 @@ class SamplingParams:
         yield from (("bad_words", token_id) for word in self.bad_words for token_id in word)
 
     def _require_temperature(self) -> None:
-        _require_float("temperature", self.temperature, low=0.0)
+        require_float("temperature", self.temperature, low=0.0)
         if self.dynamic_temperature is None:
             return
-        _require_type("dynamic_temperature", self.dynamic_temperature, DynamicTemperature, "a DynamicTemperature")
+        require_type("dynamic_temperature", self.dynamic_temperature, DynamicTemperature, "a DynamicTemperature")
         if self.temperature != 1.0:
             raise SamplingParamsError(
                 "temperature",
-                f"temperature is {_shown(self.temperature)}, but dynamic_temperature takes its place; leave out one",
+                f"temperature is {shown(self.temperature)}, but dynamic_temperature takes its place; leave out one",
             )
 
     def _require_truncations(self) -> None:
-        _require_int("top_k", self.top_k, low=0, high=MAX_INT32)
+        require_int("top_k", self.top_k, low=0, high=MAX_INT32)
         for param in ("top_p", "typical_p"):
             value = getattr(self, param)
-            _require_float(param, value, low=0.0, high=1.0)
+            require_float(param, value, low=0.0, high=1.0)
             if value == 0.0:
                 raise SamplingParamsError(
                     param, f"{param} must be above 0; for the most probable token use temperature 0"
                 )
         for param in ("min_p", "xtc_probability", "xtc_threshold"):
-            _require_float(param, getattr(self, param), low=0.0, high=1.0)
+            require_float(param, getattr(self, param), low=0.0, high=1.0)
         for param in ("epsilon_cutoff", "eta_cutoff"):
             value = getattr(self, param)
-            _require_float(param, value, low=0.0, high=1.0)
+            require_float(param, value, low=0.0, high=1.0)
             if value == 1.0:
                 raise SamplingParamsError(
                     param, f"{param} must be below 1; for the most probable token use temperature 0"
                 )
-        _require_float("top_n_sigma", self.top_n_sigma, low=0.0)
+        require_float("top_n_sigma", self.top_n_sigma, low=0.0)
 
     def _require_penalties(self) -> None:
-        _require_float("repetition_penalty", self.repetition_penalty, low=1 / MAX_REPETITION, high=MAX_REPETITION)
+        require_float("repetition_penalty", self.repetition_penalty, low=1 / MAX_REPETITION, high=MAX_REPETITION)
         for param in ("presence_penalty", "frequency_penalty"):
-            _require_float(param, getattr(self, param), low=-MAX_PENALTY, high=MAX_PENALTY)
-        _require_int("no_repeat_ngram_size", self.no_repeat_ngram_size, low=0, high=MAX_INT32)
-        _require_float("dry_multiplier", self.dry_multiplier, low=0.0)
-        _require_float("dry_base", self.dry_base, low=1.0)
-        _require_int("dry_allowed_length", self.dry_allowed_length, low=0, high=MAX_INT32)
+            require_float(param, getattr(self, param), low=-MAX_PENALTY, high=MAX_PENALTY)
+        require_int("no_repeat_ngram_size", self.no_repeat_ngram_size, low=0, high=MAX_INT32)
+        require_float("dry_multiplier", self.dry_multiplier, low=0.0)
+        require_float("dry_base", self.dry_base, low=1.0)
+        require_int("dry_allowed_length", self.dry_allowed_length, low=0, high=MAX_INT32)
 
     def _require_token_ids(self) -> None:
-        _require_type("logit_bias", self.logit_bias, Mapping, "a mapping of token ids to numbers")
-        _require_count("logit_bias", self.logit_bias, most=MAX_LOGIT_BIASES, kind="ids")
+        require_type("logit_bias", self.logit_bias, Mapping, "a mapping of token ids to numbers")
+        require_count("logit_bias", self.logit_bias, most=MAX_LOGIT_BIASES, kind="ids")
         for token_id, bias in self.logit_bias.items():
-            _require_int("logit_bias", token_id, low=0, high=MAX_INT32)
-            _require_float("logit_bias", bias, low=-MAX_LOGIT_BIAS, high=MAX_LOGIT_BIAS)
-        _require_ids("stop_token_ids", self.stop_token_ids, most=MAX_STOP_TOKEN_IDS)
+            require_int("logit_bias", token_id, low=0, high=MAX_INT32)
+            require_float("logit_bias", bias, low=-MAX_LOGIT_BIAS, high=MAX_LOGIT_BIAS)
+        require_ids("stop_token_ids", self.stop_token_ids, most=MAX_STOP_TOKEN_IDS)
         if self.allowed_token_ids is not None:
-            _require_ids("allowed_token_ids", self.allowed_token_ids)
+            require_ids("allowed_token_ids", self.allowed_token_ids)
             if not self.allowed_token_ids:
                 raise SamplingParamsError("allowed_token_ids", "allowed_token_ids must hold an id, or be null for all")
-        _require_type("bad_words", self.bad_words, tuple, "a tuple of sequences of token ids")
-        _require_count("bad_words", self.bad_words, most=MAX_BAD_WORDS, kind="sequences")
+        require_type("bad_words", self.bad_words, tuple, "a tuple of sequences of token ids")
+        require_count("bad_words", self.bad_words, most=MAX_BAD_WORDS, kind="sequences")
         for word in self.bad_words:
-            _require_ids("bad_words", word)
+            require_ids("bad_words", word)
             if not 1 <= len(word) <= MAX_BAD_WORD_LENGTH:
                 raise SamplingParamsError(
                     "bad_words", f"bad_words must be 1 to {MAX_BAD_WORD_LENGTH} tokens long each; one has {len(word)}"
                 )
 
     def _require_length(self) -> None:
-        _require_int("max_tokens", self.max_tokens, low=1, high=MAX_INT32)
-        _require_int("min_tokens", self.min_tokens, low=0, high=MAX_INT32)
+        require_int("max_tokens", self.max_tokens, low=1, high=MAX_INT32)
+        require_int("min_tokens", self.min_tokens, low=0, high=MAX_INT32)
         if self.min_tokens > self.max_tokens:
             raise SamplingParamsError(
                 "min_tokens", f"min_tokens is {self.min_tokens}, above max_tokens, which is {self.max_tokens}"
             )
-        _require_type("ignore_eos", self.ignore_eos, bool, "true or false")
+        require_type("ignore_eos", self.ignore_eos, bool, "true or false")
 
     def _require_report(self) -> None:
-        _require_int("seed", self.seed, low=0, high=2**63 - 1)
+        require_int("seed", self.seed, low=0, high=2**63 - 1)
         if self.logprobs is not None:
-            _require_int("logprobs", self.logprobs, low=0, high=MAX_TOP_LOGPROBS)
-        _require_one_of("logprobs_mode", self.logprobs_mode, get_args(LogprobsMode))
-        _require_one_of("order", self.order, get_args(Order))
-
-
-def _require_float(
-    param: str,
-    value: Any,
-    *,
-    low: float,
-    high: float = sys.float_info.max,
-    above: bool = False,
-    name: str | None = None,
-) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or (above and value == low):  # NaN is within no bounds
-        least = f"above {low:g}" if above else f"at least {low:g}"
-        limit = least if high == sys.float_info.max else f"from {low:g} to {high:g}"
-        raise SamplingParamsError(param, f"{name or param} must be a finite number {limit}; it is {_shown(value)}")
-
-
-def _require_int(param: str, value: Any, *, low: int, high: int) -> None:
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or not low <= value <= high:
-        raise SamplingParamsError(param, f"{param} must be an integer from {low} to {high}; it is {_shown(value)}")
-
-
-def _require_ids(param: str, value: Any, *, most: int | None = None) -> None:
-    _require_type(param, value, tuple, "a tuple of token ids")
-    if most is not None:
-        _require_count(param, value, most=most, kind="ids")
-    for token_id in value:
-        _require_int(param, token_id, low=0, high=MAX_INT32)
-
-
-def _require_count(param: str, value: Any, *, most: int, kind: str) -> None:
-    if len(value) > most:
-        raise SamplingParamsError(param, f"{param} may hold at most {most} {kind}; it holds {len(value)}")
-
-
-def _require_type(param: str, value: Any, kind: type, meaning: str) -> None:
-    if not isinstance(value, kind):
-        raise SamplingParamsError(param, f"{param} must be {meaning}; it is {_shown(value)}")
-
-
-def _require_one_of(param: str, value: Any, names: tuple[str, ...]) -> None:
-    if value not in names:
-        *others, last = (repr(name) for name in names)
-        raise SamplingParamsError(param, f"{param} must be {', '.join(others)} or {last}")
-
-
-def _shown(value: Any) -> str:
-    """Write a short value as it is, and of anything that may be long only what it is."""
-    if isinstance(value, int) and abs(value) >= 2**64:
-        return "beyond 64 bits"
-    if value is None or isinstance(value, int | float):
-        return str(value)
-    return f"a value of type {type(value).__name__}"
+            require_int("logprobs", self.logprobs, low=0, high=MAX_TOP_LOGPROBS)
+        require_one_of("logprobs_mode", self.logprobs_mode, get_args(LogprobsMode))
+        require_one_of("order", self.order, get_args(Order))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from samplers.params import DynamicTemperature, SamplingParams, SamplingParamsError
+from samplers.checks import SamplingParamsError
+from samplers.params import DynamicTemperature, SamplingParams
 from server.api.schemas.sampling import SamplingFields
 from server.errors import InvalidRequestError
 

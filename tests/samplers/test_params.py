@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samplers.params import DynamicTemperature, SamplingParams, SamplingParamsError
+from samplers.checks import SamplingParamsError
+from samplers.params import DynamicTemperature, SamplingParams
 
 NAN, INF = float("nan"), float("inf")
 WARM = DynamicTemperature(0.5, 1.5)

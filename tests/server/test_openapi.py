@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from pydantic import TypeAdapter
 
-from samplers.params import SamplingParams, SamplingParamsError
+from samplers.checks import SamplingParamsError
+from samplers.params import SamplingParams
 from server.api import examples
 from server.api.schemas import answers, finetuning_answers, openai_answers
 from server.api.schemas.generate import GenerateRequest
