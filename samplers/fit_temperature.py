@@ -48,7 +48,7 @@ class TemperatureFit:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What should be known of the fit, in sentences; none where all is well."""
+        """What should be known of the fit beside `few_rows`, in sentences; none where all is well."""
         found = []
         if self.single_class:
             found.append("all calibration rows have one label, so the temperature stays 1; give rows of several")
@@ -64,8 +64,6 @@ class TemperatureFit:
                 f"the temperature is at {HIGHEST:g}, the greatest allowed: for the calibration rows the classifier is "
                 "no better than chance; look at its accuracy"
             )
-        if self.few_rows and self.at_bound != "low":
-            found.append(f"the temperature was fitted to {self.rows} rows; it is uncertain below {FEW_ROWS}")
         return tuple(found)
 
 

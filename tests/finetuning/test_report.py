@@ -6,11 +6,15 @@ import re
 import numpy as np
 import pytest
 
+from server.finetuning.data import load_splits
 from server.finetuning.outcome import Diagnosis
+from server.finetuning.reporting.card import model_card
 from server.finetuning.reporting.figures import wilson
 from server.finetuning.reporting.report import report_html
 from server.finetuning.reporting.verdict import verdict
+from server.finetuning.training.train import train
 from server.finetuning.wording import NAMES
+from tests.finetuning.digits import Heard
 from tests.finetuning.example import epochs, outcome, plan, search, search_plan
 from tests.page import EVIL, Page
 
@@ -48,6 +52,17 @@ def test_every_figure_has_its_numbers_in_a_table(page):
     for trial in found.search.trials[2:]:
         assert f"{trial.value:.4f}" in page.text
     assert "given up" in page.text
+
+
+def test_a_report_says_once_that_calibration_rows_are_few(tmp_path):
+    rows = "".join(f'{{"features": [{n % 2 + n / 50}, 1], "label": "{n % 2}"}}\n' for n in range(200))
+    (tmp_path / "rows").write_text(rows)
+    asked = plan(training_file="rows", n_epochs=1).model_copy(update={"method": "mlp"})
+    found = train(asked, load_splits(asked, lambda name: tmp_path / name), tmp_path, Heard())
+    assert [own.code for own in found.diagnoses].count("few_calibration_rows") == 1
+    page = Page(report_html(found, asked))
+    assert len(re.findall("fitted to 2[0-9] rows", page.text)) == 1, page.text
+    assert len(re.findall("fitted to 2[0-9] rows", model_card(found, asked, "ft:x"))) == 1
 
 
 def test_figures_and_tables_say_the_same(page):

@@ -19,7 +19,7 @@ from server.finetuning.data.files import (
     unknown_classes,
 )
 from server.finetuning.data.findings import FileBadLine, Findings, Problem
-from server.finetuning.data.oddities import oddities, rare_classes
+from server.finetuning.data.oddities import foreseen, oddities, rare_classes
 from server.finetuning.data.rows import Rows
 from server.finetuning.examples import Splits
 from server.finetuning.plan import Plan
@@ -91,7 +91,7 @@ def _findings(plan: Plan, look: _Look, division: Division | None) -> Findings:
     return Findings(
         valid=not look.errors,
         errors=[Problem(code=error.code, message=error.message, param=error.param) for error in look.errors],
-        warnings=[] if division is None else list(oddities(look.files, division)),
+        warnings=[] if division is None else [*oddities(look.files, division), *foreseen(division)],
         rows={field: len(rows) for field, rows in look.files.items()},
         bad_lines=[FileBadLine(file=field, **line.model_dump()) for field, bad in look.bad for line in bad.shown],
         bad_line_count=sum(per_code.values()),

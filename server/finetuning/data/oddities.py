@@ -30,6 +30,18 @@ def oddities(files: Files, division: Division) -> tuple[str, ...]:
     return (*_of_rows(files, division), *_of_classes(division))
 
 
+def foreseen(division: Division) -> tuple[str, ...]:
+    """Describe what a training would find, and its diagnoses would say again.
+
+    Args:
+        division: of the files.
+    """
+    fitted_to = len(division.splits.calibration)
+    if not 0 < fitted_to < FEW_ROWS:
+        return ()
+    return (f"the temperature will be fitted to {fitted_to} rows; it is uncertain below {FEW_ROWS}",)
+
+
 def _of_rows(files: Files, division: Division) -> Iterator[str]:
     for field, count in division.duplicates.items():
         if count:
@@ -44,9 +56,6 @@ def _of_rows(files: Files, division: Division) -> Iterator[str]:
     for field, rows in files.items():
         if rows.ignored:
             yield f"{field}: not used are {_named(sorted(rows.ignored))}"
-    fitted_to = len(division.splits.calibration)
-    if 0 < fitted_to < FEW_ROWS:
-        yield f"the temperature will be fitted to {fitted_to} rows; it is uncertain below {FEW_ROWS}"
 
 
 def _of_classes(division: Division) -> Iterator[str]:

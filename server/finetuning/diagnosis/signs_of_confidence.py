@@ -2,11 +2,11 @@
 
 import math
 
+from samplers.calibration import FEW_ROWS
 from server.finetuning.outcome import Diagnosis, Outcome
 from server.finetuning.plan import Plan
 from server.finetuning.wording import confidence, percent
 
-FEW_ROWS = 200  # of calibration: with fewer, other rows would give quite another temperature
 FEWEST_ROWS = 50  # with which a fitted temperature is believed at all
 FAR = 1.25  # ratio of two temperatures that matters
 LEAST_GAP = 0.03  # between confidence and accuracy that matters
