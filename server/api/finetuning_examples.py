@@ -77,7 +77,7 @@ JOB: dict[str, Any] = {
     "validation_file": None,
     "test_file": None,
     "result_files": ["manifest.json", "weights.safetensors"],
-    "trained_tokens": None,
+    "trained_tokens": 27360,
     "seed": 0,
     "metadata": {},
     "organization_id": "kelvin",

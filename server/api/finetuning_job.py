@@ -42,7 +42,7 @@ def describe(job: Job, store: JobStore, classifiers: Classifiers) -> dict[str, A
         "validation_file": plan.validation_file,
         "test_file": plan.test_file,
         "result_files": list(artifacts(job, store, classifiers)) if result else [],
-        "trained_tokens": None,
+        "trained_tokens": outcome.get("trained_tokens"),
         "seed": plan.seed,
         "metadata": job.metadata,
         "organization_id": "kelvin",

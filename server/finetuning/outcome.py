@@ -156,6 +156,7 @@ class Outcome(_Found):
         diagnoses: what somebody should know.
         search: what was tried before; None: nothing.
         parameters: number of trained weights.
+        trained_tokens: of the training part, as they are read, times the epochs trained; None: rows of numbers.
         seconds: that everything took, interruptions left out.
         warnings: what to know before reading on.
     """
@@ -174,5 +175,6 @@ class Outcome(_Found):
     diagnoses: list[Diagnosis]
     search: Search | None
     parameters: int
+    trained_tokens: int | None = None
     seconds: float
     warnings: list[str]

@@ -26,5 +26,5 @@ OUTCOME = Outcome(
     epochs=[EPOCH, EPOCH.model_copy(update={"number": 2})],
     best_epoch=2, temperature_final=2.0, temperature_fitted=1.7, temperature_served=1.7,
     before=judged(1.0, 0.9), after=judged(1.7, 0.6), confusion=[[1, 1], [0, 2]], reference=None, diagnoses=[],
-    search=None, parameters=12, seconds=1.5, warnings=[],
+    search=None, parameters=12, trained_tokens=96, seconds=1.5, warnings=[],
 )  # fmt: skip

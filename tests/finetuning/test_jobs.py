@@ -31,6 +31,7 @@ def test_a_job_goes_from_its_file_to_a_classifier(live, tmp_path):
     assert ended.status == "succeeded", ended.error
     assert ended.fine_tuned_model == ended.classifier == f"ft:fake:letters:{job.id[-8:]}"
     assert ended.metadata == {"who": "me"}
+    assert (job.trained_tokens, ended.trained_tokens) == (None, 96)
     assert ended.hyperparameters.n_epochs == 3
     assert ended.method.type == "supervised"
     assert ended.progress == {"fraction": 1.0, "epoch": 2, "step": 30, "eta_s": None}

@@ -51,6 +51,7 @@ def test_texts_are_told_apart_and_the_written_classifier_answers_as_it_was_judge
     assert outcome.reference.accuracy > 0.95
     assert outcome.counts == {"train": [60, 60], "validation": [20, 20], "calibration": [20, 20], "test": [30, 30]}
     assert np.sum(outcome.confusion) == 60
+    assert outcome.trained_tokens == 6 * 120 * 8, "six epochs of texts of eight words"
     (model_dir / "tokenizer.json").unlink()  # a classifier needs nothing but its own folder
     classifier = load_classifier(tmp_path / "classifier")
     assert classifier.classes == ["sea", "bread"]
@@ -92,6 +93,7 @@ def test_calibration_is_fitted_to_its_own_part_and_judged_on_the_test_part(tmp_p
         epoch.validation_nll for epoch in outcome.epochs
     )
     assert outcome.reference is None
+    assert outcome.trained_tokens is None
     assert outcome.parameters == 64 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
 
 

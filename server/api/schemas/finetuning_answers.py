@@ -85,7 +85,7 @@ class FinetuneAnswer(Answer):
     validation_file: str | None
     test_file: str | None
     result_files: list[str]
-    trained_tokens: None
+    trained_tokens: int | None
     seed: int
     metadata: dict[str, str]
     organization_id: str

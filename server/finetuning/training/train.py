@@ -87,6 +87,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
         diagnoses=[],
         search=None,
         parameters=trainer.num_parameters,
+        trained_tokens=_tokens_of(plan, splits.train, epochs=len(run.epochs)),
         seconds=prepared_s + run.seconds + time.monotonic() - judged_s,
         warnings=[*splits.warnings, *warnings],
     )
@@ -198,6 +199,14 @@ def _reference(plan: Plan, splits: Splits, warnings: list[str]) -> Figures | Non
     except ValueError as error:  # scikit-learn: no words at all, or training rows of one class
         warnings.append(f"TF-IDF with logistic regression could not be trained for reference: {error}")
         return None
+
+
+def _tokens_of(plan: Plan, train: Examples, *, epochs: int) -> int | None:
+    if plan.method not in TEXT_METHODS:
+        return None
+    tokens = Tokens(Tokenizer.from_folder(Path(plan.model_dir)), plan.hyperparameters.max_length)
+    texts = [text.lower() for text in train.inputs] if plan.method == "dan" else train.inputs
+    return epochs * sum(map(len, tokens.encode(texts)))
 
 
 def _require_rows(splits: Splits) -> None:
