@@ -131,7 +131,7 @@ def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = N
         threads=settings.threads,
         cache_dir=settings.cache_dir,
     )
-    engine = Engine(backend, queue_limit=settings.queue_limit)
+    engine = Engine(backend, queue_limit=settings.queue_limit, queue_tokens=settings.queue_tokens)
     engine.start()
     return LoadedModel(ref.name, tokenizer, engine, backend.framework, backend.device, backend.dtype, chat)
 

@@ -5,8 +5,10 @@ KelvinError
 │   └── ContextLengthError     prompt and max_tokens do not fit the model's context
 ├── NotFoundError              a model or a route that is not there
 ├── OverloadedError            the queue is full; says when to try again
+│   └── QueueTimeoutError      it waited too long for a slot
 ├── UnavailableError           starting, draining or stopped
 ├── ModelError                 a model that cannot be loaded; names the file and what is supported
+├── OutOfMemoryError           there was no memory for this request; others go on
 └── NumericalError             a row's logits were not finite; that row alone fails
 
 HTTP status codes live in `server/api/failures.py`, in one table.
@@ -50,6 +52,18 @@ class OverloadedError(KelvinError):
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class QueueTimeoutError(OverloadedError):
+    """The request has waited for a slot for as long as one may."""
+
+    code = "queue_timeout"
+
+
+class OutOfMemoryError(KelvinError):
+    """Memory was short, and this request was the newest."""
+
+    code = "out_of_memory"
 
 
 class UnavailableError(KelvinError):

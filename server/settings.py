@@ -84,6 +84,12 @@ class Settings(BaseSettings):
         2048, ge=2, description="Positions of a slot: prompt and generated tokens together, per sequence."
     )
     queue_limit: int = Field(256, ge=1, description="Samples that may wait for a slot before requests get a 429.")
+    queue_tokens: int = Field(
+        2**19, ge=2, description="Tokens that they may take together, prompts included; beyond it, likewise."
+    )
+    queue_timeout_s: float = Field(
+        120.0, gt=0.0, description="How long a request may wait for its first slot before it gets a 429, in seconds."
+    )
     compile: bool = Field(True, description="Compile the decode step in the background; off, it stays eager.")
     threads: int = Field(0, ge=0, description="CPU threads of the framework, or of two together; 0: its own choice.")
     models_dir: Directory = Field(

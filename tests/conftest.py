@@ -15,8 +15,8 @@ from tests.fakes import ByteTokenizer, FakeBackend, wait_until
 TEMPLATE = "{% for turn in messages %}{{ '<|start|>' + turn.role + ':' + turn.content }}{% endfor %}<|start|>"
 
 
-def loaded(backend, *, name="fake", queue_limit=16, chat=TEMPLATE):
-    engine = Engine(backend, queue_limit=queue_limit)
+def loaded(backend, *, name="fake", chat=TEMPLATE, queue_limit=16, **limits):
+    engine = Engine(backend, queue_limit=queue_limit, **limits)
     engine.start()
     template = ChatTemplate(chat) if chat else None
     return LoadedModel(name, ByteTokenizer(), engine, backend.framework, backend.device, backend.dtype, template)
@@ -42,13 +42,14 @@ def serve(settings):
     """Serve fake backends by name and return a client for them; the first one answers by default."""
     clients, served = [], []
 
-    def serve(*backends, queue_limit=16, **named):
+    def serve(*backends, queue_limit=16, queue_tokens=2**19, **named):
+        limits = {"queue_limit": queue_limit, "queue_tokens": queue_tokens}
         named = {f"fake{index or ''}": backend for index, backend in enumerate(backends)} | named
 
         served.extend(named.values())
 
         def load(settings):
-            return {name: loaded(backend, name=name, queue_limit=queue_limit) for name, backend in named.items()}
+            return {name: loaded(backend, name=name, **limits) for name, backend in named.items()}
 
         client = TestClient(create_app(settings, load=load))
         client.__enter__()

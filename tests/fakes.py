@@ -69,6 +69,7 @@ class FakeBackend:
     vocab_size = VOCAB_SIZE
     eos_token_ids: tuple[int, ...] = (EOS,)
     compiled_share = 0.0
+    unmoved = True  # what fails here has drawn nothing
 
     def __init__(
         self,

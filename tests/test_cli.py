@@ -34,6 +34,8 @@ WITHOUT_OPTION = {
     "worker_threads",
     "loaded_classifiers",
     "drain_timeout_s",
+    "queue_tokens",
+    "queue_timeout_s",
 }
 
 
@@ -74,11 +76,11 @@ class ScriptedEngine:
 
     def __init__(self, texts):
         self.texts = texts
-        self.queue_limit = 256
+        self.queue_limit, self.queue_tokens, self.backend = 256, 2**19, SimpleNamespace(max_length=2048)
         self.asked = None
         self.cancelled = set()
 
-    def submit(self, prompt_ids, params, *, n=1, first_sample=0, timeout_s=None):
+    def submit(self, prompt_ids, params, *, n=1, first_sample=0, timeout_s=None, queue_timeout_s=None):
         self.asked = SimpleNamespace(prompt="".join(map(chr, prompt_ids)), params=params, n=n)
         stream = TokenStream(n, asyncio.get_running_loop(), self.cancelled.add)
         for position in range(max(map(len, self.texts))):

@@ -54,10 +54,12 @@ class Answering:
         Raises:
             InvalidRequestError: a value is out of its range, or a token id is none of the model's.
         """
-        vocab_size, limit_s = model.engine.backend.vocab_size, request.app.state.settings.max_timeout_s
+        vocab_size, settings = model.engine.backend.vocab_size, request.app.state.settings
         bad_words = encode_bad_words(model.tokenizer, fields.bad_words)
         self.id = f"{prefix}-{secrets.token_hex(12)}"
-        self.sampling = resolve_sampling(fields, vocab_size=vocab_size, max_timeout_s=limit_s, bad_words=bad_words)
+        self.sampling = resolve_sampling(
+            fields, vocab_size=vocab_size, max_timeout_s=settings.max_timeout_s, bad_words=bad_words
+        )
         self.generation = Generation(
             model=model,
             prompts=prompts,
@@ -65,6 +67,7 @@ class Answering:
             n=fields.n,
             stopping=Stopping(tuple(fields.stop), fields.min_tokens, fields.include_stop),
             timeout_s=self.sampling.timeout_s,
+            queue_timeout_s=settings.queue_timeout_s,
         )
         self._request_id: str = request.state.request_id
         self._facts: dict[str, Any] = request.state.facts

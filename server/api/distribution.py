@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from server.api import examples
+from server.api.admission import require_room
 from server.api.body import read_body
 from server.api.disconnect import until_disconnect
 from server.api.documented import answer, failures, json_body
@@ -33,8 +34,10 @@ async def distribution(request: Request) -> Response:
     """List the most probable next tokens with their raw logits, and sum up the rest: any temperature follows."""
     body = await read_body(request, DistributionRequest)
     model = find_model(request.app.state, body.model)
+    require_room(model, body.prompt, n=1, max_tokens=1)
     [prompt] = await encode_prompts(model.tokenizer, body.prompt, special_tokens=False)
-    logits = await until_disconnect(request.receive, model.engine.logits(prompt))
+    limit_s = request.app.state.settings.queue_timeout_s
+    logits = await until_disconnect(request.receive, model.engine.logits(prompt, queue_timeout_s=limit_s))
     return JSONResponse(describe_distribution(logits, body.top, model.tokenizer))
 
 

@@ -17,6 +17,7 @@ from server.errors import (
     KelvinError,
     NotFoundError,
     NumericalError,
+    OutOfMemoryError,
     OverloadedError,
     UnavailableError,
 )
@@ -29,6 +30,7 @@ STATUS: dict[type[KelvinError], int] = {
     JobStateError: 409,
     NotFoundError: 404,
     OverloadedError: 429,
+    OutOfMemoryError: 503,
     UnavailableError: 503,
     KelvinError: 500,
 }
@@ -108,7 +110,7 @@ async def _answer_kelvin_error(request: Request, error: KelvinError) -> Response
 def _headers(error: KelvinError) -> dict[str, str]:
     if isinstance(error, OverloadedError):
         return {"retry-after": str(error.retry_after_s)}
-    if isinstance(error, UnavailableError):
+    if isinstance(error, UnavailableError | OutOfMemoryError):
         return {"retry-after": str(UNAVAILABLE_RETRY_S)}
     # Clients try a 500 again by themselves; the same numbers would fail again.
     return {"x-should-retry": "false"} if isinstance(error, NumericalError) else {}

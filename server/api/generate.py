@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from server.api import examples
+from server.api.admission import require_room
 from server.api.answering import Answering
 from server.api.answers import describe_choice, describe_origin
 from server.api.body import read_body
@@ -33,6 +34,7 @@ async def generate(request: Request) -> Response:
     """Sample continuations of a prompt, or of several; whole, or as server-sent events."""
     body = await read_body(request, GenerateRequest)
     model = find_model(request.app.state, body.model)
+    require_room(model, body.prompt, n=body.n, max_tokens=body.max_tokens)
     prompts = await encode_prompts(model.tokenizer, body.prompt, special_tokens=body.special_tokens)
     answering = Answering(request, model, prompts, body, prefix="gen")
     origin = describe_origin(answering.id, answering.generation)

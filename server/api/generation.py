@@ -24,6 +24,7 @@ class Generation:
         n: samples of each prompt.
         stopping: how the samples end, beside their token ids.
         timeout_s: seconds after which they end with what they have; None: no limit.
+        queue_timeout_s: seconds after which a prompt fails none of whose samples has got a slot; None: no limit.
         first_sample: what the noise calls the first sample of each prompt.
         streams: one a prompt, once `deltas` has begun.
     """
@@ -34,6 +35,7 @@ class Generation:
     n: int
     stopping: Stopping
     timeout_s: float | None
+    queue_timeout_s: float | None = None
     first_sample: int = 0
     streams: list[TokenStream] = field(default_factory=list)
 
@@ -75,9 +77,22 @@ class Generation:
                 "samples in one request, so send several",
                 param="n",
             )
+        num_tokens = sum(map(len, self.prompts)) + self.num_samples * self.params.max_tokens
+        fits = all(len(prompt) + self.params.max_tokens <= engine.backend.max_length for prompt in self.prompts)
+        if fits and num_tokens > engine.queue_tokens:  # what does not fit a slot is refused for that
+            raise InvalidRequestError(
+                f"the prompts and max_tokens of all samples come to {num_tokens} tokens; this server takes at most "
+                f"{engine.queue_tokens} in one request, so send several",
+                param="max_tokens",
+            )
         for prompt in self.prompts:
             stream = engine.submit(
-                prompt, self.params, n=self.n, first_sample=self.first_sample, timeout_s=self.timeout_s
+                prompt,
+                self.params,
+                n=self.n,
+                first_sample=self.first_sample,
+                timeout_s=self.timeout_s,
+                queue_timeout_s=self.queue_timeout_s,
             )
             self.streams.append(stream)
 

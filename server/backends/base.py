@@ -81,6 +81,10 @@ class Backend(Protocol):
     def compiled_share(self) -> float:
         """Return the share of the decode step's programs that are compiled, 0 to 1; any thread may ask."""
 
+    @property
+    def unmoved(self) -> bool:
+        """Say, after a decode that raised, whether every slot stands where it stood: so it may be tried with fewer."""
+
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
 

@@ -86,6 +86,7 @@ class TensorFlowBackend:
         self._sequences = Sequences(num_slots + 1, self.eos_token_ids)
         self.max_steps = max_steps or pick_max_steps(self._decoder.num_bytes, self.device)
         self._params: dict[int, SamplingParams] = {}
+        self._moved = False
         rows, tokens, scalar = (tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], []))
         self._write = graph(self._prefill_step, tokens, tokens, tokens)
         self._steps = graph(self._decode_steps, rows, scalar, scalar)
@@ -138,7 +139,9 @@ class TensorFlowBackend:
         padding = 0 if compiled_rows is None else compiled_rows - len(slots)
         numbers = [*slots, *[self._scratch] * padding]
         arguments = (tf.constant(number) for number in (numbers, pick_variant(params), num_steps))
+        self._moved = not compiled_rows  # a program that fails has written nothing, but single operations may have
         num_drawn, token_ids, finite, logits, *kept = steps(*arguments)
+        self._moved = True
         token_ids, finite = token_ids.numpy()[:, : len(slots)].tolist(), finite.numpy()[:, : len(slots)].tolist()
         decoded = []
         for number in range(int(num_drawn)):
@@ -165,6 +168,11 @@ class TensorFlowBackend:
     def compiled_share(self) -> float:
         """Return the share of the programs that are compiled, 0 to 1."""
         return 0.0 if self._compilation is None else self._compilation.share
+
+    @property
+    def unmoved(self) -> bool:
+        """Say, after a decode that raised, whether every slot stands where it stood."""
+        return not self._moved
 
     def wait_until_compiled(self, timeout_s: float | None = None) -> bool:
         """Wait for the compiled programs, and say whether they have taken over; for benchmarks and tests."""

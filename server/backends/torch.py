@@ -97,6 +97,7 @@ class TorchBackend:
         self._position = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
         self._params: dict[int, SamplingParams] = {}
         self._poisoned: set[int] = set()
+        self._moved = False
         self._compilation: Compilation | None = None
         if compile and (self._fused or self._device.type == "cuda"):
             self._compilation = Compilation(self._programs(), cache_dir=cache_dir, device=self._device)
@@ -129,6 +130,7 @@ class TorchBackend:
 
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
+        self._moved = False
         params = [self._params[slot] for slot in slots]
         with torch.no_grad():
             rows = self._indices(slots)
@@ -138,6 +140,7 @@ class TorchBackend:
             sampled = self._sampler.draw(processed, state, self._run)
             logprobs = [describe(asked, row, logits, state, sampled) for row, asked in enumerate(params)]
             measures = measure_rows(params, logits, processed, state, sampled)
+            self._moved = True
             self._sampler.move_on(sampled.token_ids)
             self._last_token[rows] = sampled.token_ids.to(torch.int64)
             self._position[rows] += 1
@@ -170,6 +173,11 @@ class TorchBackend:
     def compiled_share(self) -> float:
         """Return how much of the decode step is compiled, 0 or 1: its programs take over together."""
         return float(self._compilation is not None and self._compilation.ready)
+
+    @property
+    def unmoved(self) -> bool:
+        """Say, after a decode that raised, whether every slot stands where it stood."""
+        return not self._moved
 
     def wait_until_compiled(self, timeout_s: float | None = None) -> bool:
         """Wait for the compiled step, and say whether it has taken over; for benchmarks and tests."""

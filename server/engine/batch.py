@@ -1,15 +1,17 @@
 """Batch: continuous batching. Samples join and leave between steps, and each step draws for all that decode."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from server.backends.base import Backend, Decoded, PromptPiece
+from server.engine.blame import halves, in_words, newest, ran_out_of_memory
 from server.engine.counts import Counts
+from server.engine.outbox import Outbox
+from server.engine.pace import Pace
 from server.engine.request import FinishReason, Request, Sample
 from server.engine.scheduler import Scheduler
-from server.engine.stream import TokenEvent, TokenStream
-from server.errors import KelvinError, NumericalError
+from server.engine.stream import TokenEvent
+from server.errors import KelvinError, NumericalError, QueueTimeoutError
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ class Batch:
     Attributes:
         backend: runs the model.
         counts: what has been done so far.
+        pace: how fast samples get slots.
     """
 
     def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
@@ -31,9 +34,10 @@ class Batch:
         """
         self.backend = backend
         self.counts = Counts()
+        self.pace = Pace(clock())
         self._clock = clock
         self._scheduler = Scheduler(backend.num_slots)
-        self._outbox: list[tuple[TokenStream, TokenEvent | KelvinError]] = []
+        self._outbox = Outbox()
 
     def __bool__(self) -> bool:
         return bool(self._scheduler)
@@ -42,6 +46,11 @@ class Batch:
     def num_waiting(self) -> int:
         """Count the samples that wait for a slot."""
         return len(self._scheduler.waiting)
+
+    @property
+    def num_waiting_tokens(self) -> int:
+        """Count the tokens that those samples may take, prompts included."""
+        return self._scheduler.num_waiting_tokens
 
     @property
     def num_running(self) -> int:
@@ -59,13 +68,13 @@ class Batch:
         self._admit()
         self._prefill()
         self._start_decoding()
-        self._decode()
-        self._flush()
+        self._decode(self._scheduler.decoding())
+        self._outbox.flush()
 
     def finish(self, sample: Sample, reason: FinishReason) -> None:
         """End a sample that still lives, with what it has."""
         if sample.finish_reason is None:
-            self._emit(sample, TokenEvent(sample.index, (), finish_reason=reason))
+            self._outbox.add(sample.request.stream, TokenEvent(sample.index, (), finish_reason=reason))
             self._retire(sample, reason)
 
     def attempt(self, samples: Iterable[Sample], action: Callable[[], object]) -> bool:
@@ -74,15 +83,15 @@ class Batch:
             action()
         except Exception as error:
             log.exception("the backend failed")
-            self._fail(samples, KelvinError(f"the model failed on this request: {type(error).__name__}"))
+            self._fail(samples, in_words(error))
             return False
         return True
 
     def abandon(self, error: KelvinError) -> None:
         """Fail everybody without a word to the backend, which may be what has failed."""
         for request in {id(sample.request): sample.request for sample in self._scheduler.samples()}.values():
-            self._outbox.append((request.stream, error))
-        self._flush()
+            self._outbox.add(request.stream, error)
+        self._outbox.flush()
 
     def _expire(self) -> None:
         now = self._clock()
@@ -90,11 +99,20 @@ class Batch:
             deadline_s = sample.request.deadline_s
             if deadline_s is not None and now >= deadline_s:
                 self.finish(sample, FinishReason.TIMEOUT)
+            elif sample.finish_reason is None and sample.request.is_late(now):
+                self._fail([sample], self._too_late(now))
+
+    def _too_late(self, now: float) -> QueueTimeoutError:
+        return QueueTimeoutError(
+            "the request has waited for a slot for as long as this server lets one wait; try again in a moment",
+            retry_after_s=self.pace.seconds_until(now, self.num_waiting, self.num_waiting_tokens),
+        )
 
     def _admit(self) -> None:
         now = self._clock()
         for sample in self._scheduler.admit():
             request = sample.request
+            self.pace.left(now, 1, sample.num_tokens)
             if request.admitted_s is None:
                 request.admitted_s = now
                 request.stream.timings.queue_s = now - request.submitted_s
@@ -104,7 +122,10 @@ class Batch:
         try:
             if chunk:
                 self.backend.prefill([piece for _, piece in chunk])
-        except Exception:
+        except Exception as error:
+            if ran_out_of_memory(error):  # nothing has been noted of any prompt: the others are tried at the next step
+                self._fail_newest([sample for sample, _ in chunk], error)
+                return
             log.exception("a prefill failed; each of its %d prompts is tried alone, so that it fails alone", len(chunk))
             chunk = [
                 (sample, piece)
@@ -151,18 +172,49 @@ class Batch:
             assert request.admitted_s is not None
             request.stream.timings.prefill_s = request.started_s - request.admitted_s
         if request.probe:
-            self._emit(sample, TokenEvent(0, (), logits=self.backend.logits(slot), finish_reason="length"))
+            self._outbox.add(
+                sample.request.stream, TokenEvent(0, (), logits=self.backend.logits(slot), finish_reason="length")
+            )
             self._retire(sample, FinishReason.LENGTH)
 
-    def _decode(self) -> None:
-        samples = self._scheduler.decoding()
+    def _decode(self, samples: Sequence[Sample]) -> None:
+        """Draw for samples; where the backend fails, once more for those who may not be to blame."""
+        samples = [sample for sample in samples if sample.slot is not None]
         slots = [sample.slot for sample in samples if sample.slot is not None]
-        steps: list[Decoded] = []
-        if slots and self.attempt(samples, lambda: steps.extend(self.backend.decode_steps(slots, self._num_steps()))):
-            self.counts.steps += len(steps)
-            for step in steps:
-                for row, sample in enumerate(samples):
-                    self._record(sample, step, row)
+        if not slots:
+            return
+        try:
+            steps = self.backend.decode_steps(slots, self._num_steps())
+        except Exception as error:
+            for part in self._blame(samples, error):
+                self._decode(part)
+            return
+        self.counts.steps += len(steps)
+        for step in steps:
+            for row, sample in enumerate(samples):
+                self._record(sample, step, row)
+
+    def _blame(self, samples: Sequence[Sample], error: Exception) -> list[Sequence[Sample]]:
+        """Fail those who are to blame for a decode that failed, and return who is to be tried again, in which parts."""
+        if not self.backend.unmoved:  # nobody's noise or history would be right any more
+            log.exception("a step failed half-way, and with it its %d samples", len(samples))
+            self._fail(samples, in_words(error))
+            return []
+        if ran_out_of_memory(error):
+            return [self._fail_newest(samples, error)]
+        if len(samples) > 1:
+            log.warning("a step of %d samples failed; each half is tried alone", len(samples))
+            return halves(samples)
+        log.exception("a step failed, and with it the request that it was for")
+        self._fail(samples, in_words(error))
+        return []
+
+    def _fail_newest(self, samples: Sequence[Sample], error: Exception) -> list[Sample]:
+        """Fail the request that came last, and return the samples of the others."""
+        last = newest(samples)
+        log.error("out of memory with %d samples; the newest request fails", len(samples), exc_info=error)
+        self._fail(last, in_words(error))
+        return [sample for sample in samples if sample not in last]
 
     def _num_steps(self) -> int:
         """Return how many steps to draw in one call: one where anybody waits for what happens between steps."""
@@ -177,28 +229,21 @@ class Batch:
             error = NumericalError("the model's logits were not finite for this request; its numbers cannot be trusted")
             self._fail([sample], error)
             return
-        token_id, logprobs, measures = decoded.token_ids[row], decoded.logprobs[row], decoded.measures[row]
         sample.num_generated += 1
         self.counts.generated_tokens += 1
-        reason = None
-        if token_id in sample.request.stop_ids:
-            reason = FinishReason.STOP
-        elif sample.num_generated == sample.request.params.max_tokens:
-            reason = FinishReason.LENGTH
-        event = TokenEvent(
-            sample.index,
-            (token_id,),
-            () if logprobs is None else (logprobs,),
-            () if measures is None else (measures,),
-            finish_reason=reason,
-        )
-        self._emit(sample, event)
-        if reason is not None:
-            self._retire(sample, reason)
+        try:
+            event = sample.event(decoded, row)
+        except Exception as error:
+            log.exception("what a step drew for a request could not be read")
+            self._fail([sample], in_words(error))
+            return
+        self._outbox.add(sample.request.stream, event)
+        if event.finish_reason is not None:
+            self._retire(sample, FinishReason(event.finish_reason))
 
     def _fail(self, samples: Iterable[Sample], error: KelvinError) -> None:
         for request in {id(sample.request): sample.request for sample in samples}.values():
-            self._outbox.append((request.stream, error))
+            self._outbox.add(request.stream, error)
             for sample in request.samples:
                 if sample.slot is not None:
                     self._scheduler.forget(sample.slot)
@@ -211,24 +256,3 @@ class Batch:
         slot = self._scheduler.finish(sample, reason)
         if slot is not None:
             self.backend.release(slot)
-
-    def _emit(self, sample: Sample, event: TokenEvent) -> None:
-        self._outbox.append((sample.request.stream, event))
-
-    def _flush(self) -> None:
-        """Hand each event loop all of this step's events in one call."""
-        loops: dict[asyncio.AbstractEventLoop, list[tuple[TokenStream, TokenEvent | KelvinError]]] = {}
-        for stream, event in self._outbox:
-            loops.setdefault(stream.loop, []).append((stream, event))
-        self._outbox = []
-        for loop, deliveries in loops.items():
-            try:
-                loop.call_soon_threadsafe(_deliver, deliveries)
-            except RuntimeError:  # the loop has closed and with it everybody who waited
-                for stream in {id(stream): stream for stream, _ in deliveries}.values():
-                    stream.cancel()
-
-
-def _deliver(deliveries: list[tuple[TokenStream, TokenEvent | KelvinError]]) -> None:
-    for stream, event in deliveries:
-        stream.deliver(event)

@@ -12,9 +12,9 @@ from samplers.params import SamplingParams
 from server.backends.base import Backend
 from server.engine.batch import Batch
 from server.engine.counts import Counts
-from server.engine.request import FinishReason, Prompt, Request, Sample
+from server.engine.request import FinishReason, Prompt, Request, Sample, require_fit
 from server.engine.stream import TokenStream
-from server.errors import ContextLengthError, InvalidRequestError, OverloadedError, UnavailableError
+from server.errors import OverloadedError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -28,26 +28,33 @@ class Engine:
     Attributes:
         backend: runs the model.
         queue_limit: samples that may wait for a slot.
+        queue_tokens: tokens that they may take together, prompts included.
         last_step_s: clock reading when the last step began; old while samples run, it means that a step hangs.
     """
 
     def __init__(
-        self, backend: Backend, *, queue_limit: int = 256, clock: Callable[[], float] = time.monotonic
+        self,
+        backend: Backend,
+        *,
+        queue_limit: int = 256,
+        queue_tokens: int = 2**18,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set up an engine; `start` starts its thread.
 
         Args:
             backend: runs the model; once started, only the engine's thread uses it.
             queue_limit: samples that may wait for a slot; beyond it `submit` refuses.
+            queue_tokens: tokens that they may take together, prompts included; likewise.
             clock: seconds, monotonic.
         """
         self.backend = backend
-        self.queue_limit = queue_limit
+        self.queue_limit, self.queue_tokens = queue_limit, queue_tokens
         self.last_step_s = clock()
         self._clock = clock
         self._batch = Batch(backend, clock)
         self._inbox: deque[Callable[[], None]] = deque()
-        self._num_posted = 0
+        self._num_posted = self._num_posted_tokens = 0
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -61,6 +68,11 @@ class Engine:
     def num_waiting(self) -> int:
         """Count the samples that wait for a slot."""
         return self._num_posted + self._batch.num_waiting
+
+    @property
+    def num_waiting_tokens(self) -> int:
+        """Count the tokens that those samples may take, prompts included."""
+        return self._num_posted_tokens + self._batch.num_waiting_tokens
 
     @property
     def num_running(self) -> int:
@@ -92,6 +104,7 @@ class Engine:
         n: int = 1,
         first_sample: int = 0,
         timeout_s: float | None = None,
+        queue_timeout_s: float | None = None,
     ) -> TokenStream:
         """Queue a prompt and return the stream of its samples' tokens; call it on a running event loop.
 
@@ -102,25 +115,40 @@ class Engine:
             n: number of samples, at least 1.
             first_sample: what the noise calls the first of them: a request may draw a part of another's samples.
             timeout_s: seconds after which the samples end with what they have; None: no limit.
+            queue_timeout_s: seconds after which the request fails if no sample has got a slot; None: no limit.
 
         Raises:
             InvalidRequestError: an empty prompt, or a token id that the model does not have.
             ContextLengthError: prompt and `max_tokens` exceed the backend's `max_length`.
-            OverloadedError: more than `queue_limit` samples would wait.
+            OverloadedError: more than `queue_limit` samples or `queue_tokens` tokens would wait.
             UnavailableError: the engine has stopped.
         """
-        return self._enqueue(prompt, params, n, timeout_s, first_sample=first_sample)
+        return self._enqueue(prompt, params, n, timeout_s, queue_timeout_s, first_sample=first_sample)
 
-    async def logits(self, prompt_ids: Sequence[int]) -> Sequence[float]:
+    def require_room(self, num_samples: int, num_tokens: int) -> None:
+        """Refuse early what `submit` would refuse, before anything is spent on it.
+
+        Args:
+            num_samples: at least 1.
+            num_tokens: that they may take, prompts included, or a bound on that.
+
+        Raises:
+            OverloadedError: others wait, and beside them the queue has no room.
+        """
+        if self.num_waiting:
+            self._require_room(num_samples, num_tokens)
+
+    async def logits(self, prompt_ids: Sequence[int], queue_timeout_s: float | None = None) -> Sequence[float]:
         """Return the raw logits of the token that follows a prompt; takes its turn for a slot.
 
         Args:
             prompt_ids: as `submit`.
+            queue_timeout_s: likewise.
 
         Raises:
             KelvinError: as `submit`.
         """
-        stream = self._enqueue(prompt_ids, SamplingParams(max_tokens=1), 1, None, probe=True)
+        stream = self._enqueue(prompt_ids, SamplingParams(max_tokens=1), 1, None, queue_timeout_s, probe=True)
         try:
             event = await anext(stream)
         finally:
@@ -134,10 +162,11 @@ class Engine:
         params: SamplingParams,
         n: int,
         timeout_s: float | None,
+        queue_timeout_s: float | None,
         **options: Any,
     ) -> TokenStream:
         prompt = prompt if isinstance(prompt, Prompt) else Prompt(tuple(prompt))
-        self._check(prompt.token_ids, params)
+        require_fit(prompt, params, self.backend.vocab_size, self.backend.max_length)
         stream = TokenStream(n, asyncio.get_running_loop(), lambda index: self._post(lambda: cancel(index)))
         now = self._clock()
         request = Request(
@@ -147,6 +176,7 @@ class Engine:
             stream=stream,
             submitted_s=now,
             deadline_s=None if timeout_s is None else now + timeout_s,
+            queue_deadline_s=None if queue_timeout_s is None else now + queue_timeout_s,
             **options,
         )
         request.samples = [Sample(request, index) for index in range(n)]
@@ -154,38 +184,39 @@ class Engine:
         def cancel(index: int) -> None:
             self._batch.finish(request.samples[index], FinishReason.CANCELLED)
 
-        self._post(lambda: self._add(request), num_samples=n)
+        self._post_request(request)
         return stream
 
-    def _check(self, prompt_ids: Sequence[int], params: SamplingParams) -> None:
-        vocab_size, max_length = self.backend.vocab_size, self.backend.max_length
-        if not prompt_ids:
-            raise InvalidRequestError("the prompt is empty; give at least one token", param="prompt")
-        beyond = next((token_id for token_id in prompt_ids if not 0 <= token_id < vocab_size), None)
-        if beyond is not None:
-            raise InvalidRequestError(
-                f"the prompt holds token {beyond}; this model's token ids are 0 to {vocab_size - 1}", param="prompt"
-            )
-        if len(prompt_ids) + params.max_tokens > max_length:
-            raise ContextLengthError(
-                f"the prompt's {len(prompt_ids)} tokens and max_tokens {params.max_tokens} exceed the {max_length} "
-                "positions that this server holds per sequence; shorten the prompt or lower max_tokens",
-                param="max_tokens" if len(prompt_ids) < max_length else "prompt",
-            )
-
-    def _post(self, action: Callable[[], None], *, num_samples: int = 0) -> None:
+    def _post_request(self, request: Request) -> None:
+        num_samples, num_tokens = len(request.samples), sum(sample.num_tokens for sample in request.samples)
         with self._wake:
             if not self.alive:
-                if num_samples:
-                    raise UnavailableError("the engine has stopped; restart the server")
-                return
-            if num_samples and self.num_waiting + num_samples > self.queue_limit:
-                raise OverloadedError(
-                    f"{self.num_waiting} samples wait already and {self.queue_limit} may; try again in a moment"
-                )
+                raise UnavailableError("the engine has stopped; restart the server")
+            self._require_room(num_samples, num_tokens)
             self._num_posted += num_samples
-            self._inbox.append(action)
-            self._wake.notify()
+            self._num_posted_tokens += num_tokens
+            self._post(lambda: self._add(request, num_tokens))
+
+    def _post(self, action: Callable[[], None]) -> None:
+        with self._wake:
+            if self.alive:
+                self._inbox.append(action)
+                self._wake.notify()
+
+    def _require_room(self, num_samples: int, num_tokens: int) -> None:
+        if self.num_waiting + num_samples > self.queue_limit:
+            raise self._overloaded(f"{self.num_waiting} samples", self.queue_limit, num_samples, num_tokens)
+        if self.num_waiting_tokens + num_tokens > self.queue_tokens:
+            raise self._overloaded(f"{self.num_waiting_tokens} tokens", self.queue_tokens, num_samples, num_tokens)
+
+    def _overloaded(self, waiting: str, limit: int, num_samples: int, num_tokens: int) -> OverloadedError:
+        beyond = self.num_waiting + num_samples - self.queue_limit
+        beyond_tokens = self.num_waiting_tokens + num_tokens - self.queue_tokens
+        retry_after_s = self._batch.pace.seconds_until(self._clock(), max(beyond, 0), max(beyond_tokens, 0))
+        return OverloadedError(
+            f"{waiting} wait already and {limit} may; there should be room in about {retry_after_s} s",
+            retry_after_s=retry_after_s,
+        )
 
     # The engine's thread from here on.
 
@@ -210,7 +241,8 @@ class Engine:
         self.last_step_s = self._clock()
         return not self._stopping
 
-    def _add(self, request: Request) -> None:
+    def _add(self, request: Request, num_tokens: int) -> None:
         with self._wake:  # so that `num_waiting` counts every sample once
             self._batch.add(request)
             self._num_posted -= len(request.samples)
+            self._num_posted_tokens -= num_tokens

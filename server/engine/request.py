@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from samplers.params import SamplingParams
-from server.engine.stream import TokenStream
+from server.backends.base import Decoded
+from server.engine.stream import TokenEvent, TokenStream
+from server.errors import ContextLengthError, InvalidRequestError
 
 
 class FinishReason(StrEnum):
@@ -46,6 +48,7 @@ class Request:
         stream: receives the events.
         submitted_s: clock reading at submission.
         deadline_s: clock reading at which the samples end with what they have; None: never.
+        queue_deadline_s: clock reading at which the request fails if no sample has had a slot; None: never.
         first_sample: what the noise calls the first sample; the others follow.
         probe: whether the raw next-token logits are wanted, and no token.
         admitted_s: clock reading when the first sample got a slot.
@@ -59,11 +62,16 @@ class Request:
     stream: TokenStream
     submitted_s: float
     deadline_s: float | None
+    queue_deadline_s: float | None = None
     first_sample: int = 0
     probe: bool = False
     admitted_s: float | None = None
     started_s: float | None = None
     samples: list["Sample"] = field(default_factory=list)
+
+    def is_late(self, now_s: float) -> bool:
+        """Say whether the request has waited for its first slot for too long."""
+        return self.admitted_s is None and self.queue_deadline_s is not None and now_s >= self.queue_deadline_s
 
 
 @dataclass(eq=False, slots=True)
@@ -89,6 +97,55 @@ class Sample:
     finish_reason: FinishReason | None = None
 
     @property
+    def num_tokens(self) -> int:
+        """Count the tokens that it may draw; with the first sample of a request go those of the prompt."""
+        return self.request.params.max_tokens + (0 if self.index else len(self.request.prompt))
+
+    def event(self, decoded: Decoded, row: int) -> TokenEvent:
+        """Say what a step added to the sample, which has been counted it already."""
+        token_id, logprobs, measures = decoded.token_ids[row], decoded.logprobs[row], decoded.measures[row]
+        reason = None
+        if token_id in self.request.stop_ids:
+            reason = FinishReason.STOP
+        elif self.num_generated == self.request.params.max_tokens:
+            reason = FinishReason.LENGTH
+        return TokenEvent(
+            self.index,
+            (token_id,),
+            () if logprobs is None else (logprobs,),
+            () if measures is None else (measures,),
+            finish_reason=reason,
+        )
+
+    @property
     def prefilled(self) -> bool:
         """Say whether all that is to prefill has been."""
         return self.num_prefilled == self.request.prompt.num_prefill
+
+
+def require_fit(prompt: Prompt, params: SamplingParams, vocab_size: int, max_length: int) -> None:
+    """Refuse what no slot can hold.
+
+    Args:
+        prompt: to continue.
+        params: say how far.
+        vocab_size: width of the model's logits.
+        max_length: positions of a slot.
+
+    Raises:
+        InvalidRequestError: an empty prompt, or a token id that the model does not have.
+        ContextLengthError: prompt and `max_tokens` exceed a slot.
+    """
+    if not prompt:
+        raise InvalidRequestError("the prompt is empty; give at least one token", param="prompt")
+    beyond = next((token_id for token_id in prompt.token_ids if not 0 <= token_id < vocab_size), None)
+    if beyond is not None:
+        raise InvalidRequestError(
+            f"the prompt holds token {beyond}; this model's token ids are 0 to {vocab_size - 1}", param="prompt"
+        )
+    if len(prompt) + params.max_tokens > max_length:
+        raise ContextLengthError(
+            f"the prompt's {len(prompt)} tokens and max_tokens {params.max_tokens} exceed the {max_length} "
+            "positions that this server holds per sequence; shorten the prompt or lower max_tokens",
+            param="max_tokens" if len(prompt) < max_length else "prompt",
+        )

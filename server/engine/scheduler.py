@@ -12,10 +12,15 @@ class Scheduler:
     The samples of one prompt share one prefill: the first is prefilled, the others copy from whichever slot holds the
     prompt. A slot holds it until another prompt needs the slot, even when nobody decodes there any more. A waiting
     sample takes a free slot that holds its prompt, else the lowest.
+
+    Attributes:
+        waiting: samples that wait for a slot, oldest first.
+        num_waiting_tokens: that they may take, prompts included.
     """
 
     def __init__(self, num_slots: int) -> None:
         self.waiting: deque[Sample] = deque()
+        self.num_waiting_tokens = 0
         self._free = set(range(num_slots))
         self._placed: dict[int, Sample] = {}
         self._held: dict[int, Prompt] = {}
@@ -31,12 +36,14 @@ class Scheduler:
     def add(self, request: Request) -> None:
         """Queue every sample of a request."""
         self.waiting.extend(request.samples)
+        self.num_waiting_tokens += sum(sample.num_tokens for sample in request.samples)
 
     def admit(self) -> list[Sample]:
         """Give free slots to waiting samples, oldest first, and return those samples."""
         admitted = []
         while self.waiting and self._free:
             sample = self.waiting.popleft()
+            self.num_waiting_tokens -= sample.num_tokens
             self._place(sample)
             admitted.append(sample)
         return admitted
@@ -97,6 +104,7 @@ class Scheduler:
         slot, sample.slot, sample.decoding = sample.slot, None, False
         if slot is None:
             self.waiting.remove(sample)
+            self.num_waiting_tokens -= sample.num_tokens
         else:
             del self._placed[slot]
             self._free.add(slot)

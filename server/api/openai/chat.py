@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.api.admission import require_room
 from server.api.answering import Answering
 from server.api.body import read_body
 from server.api.completion import Delta
@@ -31,8 +32,11 @@ async def chat(request: Request) -> Response:
     """Answer in a conversation; OpenAI's request and answer, with Kelvin's sampling."""
     body = await read_body(request, ChatRequest)
     model = find_model(request.app.state, body.model)
-    prompt = await encode_chat(model, body.turns())
-    fields = body.chat_sampling(model.engine.backend.max_length - len(prompt))
+    turns, longest = body.turns(), model.engine.backend.max_length
+    most = body.max_completion_tokens or body.max_tokens or longest - 1  # where none is given it takes what is left
+    require_room(model, "".join(turn["content"] for turn in turns), n=body.n, max_tokens=most)
+    prompt = await encode_chat(model, turns)
+    fields = body.chat_sampling(longest - len(prompt))
     answering = Answering(request, model, [prompt], fields, prefix="chatcmpl")
     return await respond(request, body, answering, _Turns(body, answering))
 

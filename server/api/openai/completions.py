@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from server.api.admission import require_room
 from server.api.answering import Answering
 from server.api.body import read_body
 from server.api.completion import Delta
@@ -31,6 +32,7 @@ async def complete(request: Request) -> Response:
     """Continue a text, or several; OpenAI's request and answer, with Kelvin's sampling."""
     body = await read_body(request, CompletionRequest)
     model = find_model(request.app.state, body.model)
+    require_room(model, body.prompt, n=body.n, max_tokens=body.max_tokens)
     prompts = await encode_prompts(model.tokenizer, body.prompt, special_tokens=body.special_tokens)
     answering = Answering(request, model, prompts, body.sampling(), prefix="cmpl")
     return await respond(request, body, answering, _Texts(body, answering))
