@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,14 +36,9 @@ RESULTS = Path(__file__).parent / "results" / "http.json"
 def main() -> None:
     """Measure every number of clients and show the table."""
     arguments = parse_arguments()
-    server, url = (None, arguments.url) if arguments.url else start_server(arguments.model)
-    try:
+    with serving(arguments) as url:
         ready_s = wait_until_settled(url)
         rows = [asyncio.run(measure(url, clients)) for clients in arguments.clients]
-    finally:
-        if server is not None:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
     report = {"model": arguments.model, "ready_s": ready_s, "clients": rows}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
@@ -56,6 +52,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--url", help="of a server that runs already")
     return parser.parse_args()
+
+
+@contextmanager
+def serving(arguments):
+    """Give the address that was asked for, or that of a server on a free port, which ends afterwards."""
+    if arguments.url:
+        yield arguments.url
+        return
+    server, url = start_server(arguments.model)
+    try:
+        yield url
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
 
 
 def start_server(model):
@@ -120,10 +130,10 @@ def prompt(client, index) -> str:
     return f"{client} {index} " + " ".join(choose.choices(WORDS, k=choose.randint(10, 170)))
 
 
-async def stream(url, text, seed, max_tokens) -> dict:
-    """Send one streamed request over a connection of its own and time its events."""
+async def stream(url, prompt, seed, max_tokens, times=None, **fields) -> dict:
+    """Send one streamed request over a connection of its own and time its events, into a list that others may read."""
     address = urlsplit(url)
-    body = {"prompt": text, "max_tokens": max_tokens, "seed": seed, "temperature": 0.8, "top_p": 0.95}
+    body = {"prompt": prompt, "max_tokens": max_tokens, "seed": seed, "temperature": 0.8, "top_p": 0.95} | fields
     content = json.dumps(body | {"ignore_eos": True, "stream": True}).encode()
     head = f"POST /generate HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
     start = time.perf_counter()
@@ -133,7 +143,7 @@ async def stream(url, text, seed, max_tokens) -> dict:
     if b" 200 " not in status:
         writer.close()
         raise RuntimeError(status.decode())
-    times, last = [], {}
+    times, last = [] if times is None else times, {}
     async for line in reader:
         if line.startswith(b"data: {"):
             event = json.loads(line[6:])

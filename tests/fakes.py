@@ -77,6 +77,7 @@ class FakeBackend:
         num_slots: int = 4,
         max_length: int = 256,
         prefill_chunk: int = 8,
+        prefill_least: int = 10_000,
         max_steps: int = 1,
         script: Script | None = None,
         gated: bool = False,
@@ -84,7 +85,7 @@ class FakeBackend:
     ) -> None:
         self.num_slots = num_slots
         self.max_length = max_length
-        self.prefill_chunk = prefill_chunk
+        self.prefill_chunk, self.prefill_least = prefill_chunk, min(prefill_least, prefill_chunk)
         self.max_steps = max_steps
         self.reproducible = reproducible
         self.calls: list[tuple[object, ...]] = []

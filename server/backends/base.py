@@ -64,6 +64,7 @@ class Backend(Protocol):
         max_length: positions of a slot; prompt and generated tokens together.
         max_steps: steps that one `decode_steps` call draws at most.
         prefill_chunk: tokens that one `prefill` call takes at most, all its pieces together.
+        prefill_least: tokens below which a call takes no less time.
         eos_token_ids: the model's own end-of-sequence ids.
     """
 
@@ -75,6 +76,7 @@ class Backend(Protocol):
     max_length: int
     max_steps: int
     prefill_chunk: int
+    prefill_least: int
     eos_token_ids: tuple[int, ...]
 
     @property

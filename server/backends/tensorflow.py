@@ -71,7 +71,7 @@ class TensorFlowBackend:
         self.dtype = self._dtype.name
         self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
         self.num_slots, self.max_length = num_slots, min(max_length, spec.context_length)
-        self.prefill_chunk = PREFILL_CHUNK
+        self.prefill_chunk = self.prefill_least = PREFILL_CHUNK
         self._decoder = Decoder(spec, weights, dtype=self._dtype, max_length=self.max_length)
         self._scratch = num_slots  # one slot more than there are requests
         shape = num_slots + 1, spec.num_kv_heads, self.max_length, spec.head_dim

@@ -22,6 +22,7 @@ Tensor = torch.Tensor
 SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs
 _TILE = 16  # positions of the cache that the kernels keep together
 PREFILL_CHUNK = 256  # tokens of one prefill call: enough to keep the matrix products busy, short enough to wait for
+PREFILL_LEAST = 24  # two rounds of the rows that the product keeps in registers: fewer wait for the weights
 
 
 class TorchBackend:
@@ -71,7 +72,7 @@ class TorchBackend:
         self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
         self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
         self.num_slots, self.max_length = num_slots, min(max_length, spec.context_length)
-        self.prefill_chunk = PREFILL_CHUNK
+        self.prefill_chunk, self.prefill_least = PREFILL_CHUNK, PREFILL_LEAST
         self._fused = self._device.type == "cpu" and kernels_fit(spec) and load_kernels(cache_dir)
         self._decoder = Decoder(
             spec,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from server.backends.base import Backend, Decoded, PromptPiece
 from server.engine.blame import halves, in_words, newest, ran_out_of_memory
+from server.engine.budget import Budget
 from server.engine.counts import Counts
 from server.engine.outbox import Outbox
 from server.engine.pace import Pace
@@ -37,6 +38,7 @@ class Batch:
         self.pace = Pace(clock())
         self._clock = clock
         self._scheduler = Scheduler(backend.num_slots)
+        self._budget = Budget(backend.prefill_least, backend.prefill_chunk)
         self._outbox = Outbox()
 
     def __bool__(self) -> bool:
@@ -121,7 +123,9 @@ class Batch:
         chunk = self._next_chunk()
         try:
             if chunk:
+                started_s = self._clock()
                 self.backend.prefill([piece for _, piece in chunk])
+                self._budget.prefilled(sum(len(piece.token_ids) for _, piece in chunk), self._clock() - started_s)
         except Exception as error:
             if ran_out_of_memory(error):  # nothing has been noted of any prompt: the others are tried at the next step
                 self._fail_newest([sample for sample, _ in chunk], error)
@@ -137,7 +141,7 @@ class Batch:
 
     def _next_chunk(self) -> list[tuple[Sample, PromptPiece]]:
         chunk: list[tuple[Sample, PromptPiece]] = []
-        budget = self.backend.prefill_chunk
+        budget = self._budget.tokens(decoding=bool(self._scheduler.decoding()))
         for sample in self._scheduler.prefilling():
             if not budget:
                 break
@@ -183,6 +187,7 @@ class Batch:
         slots = [sample.slot for sample in samples if sample.slot is not None]
         if not slots:
             return
+        started_s = self._clock()
         try:
             steps = self.backend.decode_steps(slots, self._num_steps())
         except Exception as error:
@@ -190,6 +195,7 @@ class Batch:
                 self._decode(part)
             return
         self.counts.steps += len(steps)
+        self._budget.stepped((self._clock() - started_s) / len(steps))
         for step in steps:
             for row, sample in enumerate(samples):
                 self._record(sample, step, row)
