@@ -22,6 +22,7 @@ from server.api import (
     generate,
     health,
     tokens,
+    web_page,
 )
 from server.api import metrics as metrics_page
 from server.api.documented import restore_nulls
@@ -178,12 +179,18 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
     install_failures(app)
     rooms = (
         generate, completions, chat, models, compare, files, finetuning, finetuning_results, distribution, tokens,
-        health, metrics_page, docs_page,
+        health, metrics_page, docs_page, web_page,
     )  # fmt: skip
     routers = [room.router for room in rooms]
     for router in routers:
         app.include_router(router)
-    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    app.mount("/web", web_page.static_files)
+    routes = [
+        route
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+    ]
     describe = app.openapi
     app.openapi = lambda: restore_nulls(describe(), routes)  # type: ignore[method-assign]
     return app

@@ -58,9 +58,14 @@ class SecurityHeaders:
 
 
 class RequireKey:
-    """Asks every request for a key, whatever its route, but the one that says whether the process works."""
+    """Asks every request for a key, whatever its route, but those that tell nothing of models, users or their work.
 
-    OPEN_PATH = "/health/live"
+    Open are whether the process works, and the page with its scripts: a browser that opens it cannot send a key, and
+    the page sends the one that is typed in with all that it asks.
+    """
+
+    OPEN_PATHS = ("/health/live", "/")
+    OPEN_FOLDER = "/web/"
 
     def __init__(self, app: ASGIApp, keys: ApiKeys) -> None:
         """Wrap an application.
@@ -74,7 +79,7 @@ class RequireKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 401."""
-        if scope["type"] == "lifespan" or scope["path"] == self.OPEN_PATH or self._opened(scope):
+        if scope["type"] == "lifespan" or self._is_open(scope["path"]) or self._opened(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             scope["state"]["facts"]["error"] = "unauthorized"
@@ -82,6 +87,9 @@ class RequireKey:
             await JSONResponse(body, 401, {"www-authenticate": 'Bearer realm="Kelvin"'})(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+    def _is_open(self, path: str) -> bool:
+        return path in self.OPEN_PATHS or path.startswith(self.OPEN_FOLDER)
 
     def _opened(self, scope: Scope) -> bool:
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
