@@ -81,8 +81,7 @@ def draw(logits: Array, state: SamplingState, *, truncates: bool = True, run: Ca
         token_ids, finite, *kept = kernel(logits, *state.drawing)
         return Sampled(token_ids, finite, Kept(*kept))
     distance = run(distance_from_best, logits)
-    # Truncation is not worth it: it is a number a row, on which a compiler would spend a minute.
-    kept = truncate(distance, state) if truncates else keep_all(state)
+    kept = run(truncate, distance, state) if truncates else keep_all(state)
     sampled: Sampled = run(draw_nearest, distance, kept, state)
     return sampled
 

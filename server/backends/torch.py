@@ -1,5 +1,6 @@
 """TorchBackend: a decoder's weights, its KV slots, and its decode-and-sample step in torch."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,10 +11,13 @@ from samplers.params import SamplingParams
 from server.backends import torch_plain
 from server.backends.base import Decoded, PromptPiece, Reproducible
 from server.backends.torch_compile import Compilation, Function, Program
+from server.backends.torch_cuda import CudaOperators, pick_attention
 from server.backends.torch_decoder import Decoder
+from server.backends.torch_devices import capability_of, pick_device, pick_dtype
+from server.backends.torch_graphs import GraphCounts, Record, recorder_of
 from server.backends.torch_kernels import kernels_fit, load_kernels
 from server.backends.torch_sampler import Sampler, describe, dynamic, measure_rows
-from server.errors import ModelError
+from server.backends.torch_static import StaticDecoding, pick_max_steps
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights
 
@@ -31,10 +35,10 @@ class TorchBackend:
     On CPU with Kelvin's kernels a row's logits are the same bits whatever else is in the batch. Decoding starts in
     eager mode; a step compiled in the background takes over when it is ready. Both run the same kernels; the sampler's
     logarithms may differ in their last bit, so a sequence that began before the change is only promised its noise.
+    On CUDA, steps are graphs over static arrays (see `StaticDecoding`), recorded once compiling has ended.
     """
 
     framework = "torch"
-    max_steps = 1  # what a call costs beside its kernels is little here
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class TorchBackend:
             torch.set_num_threads(threads)
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
+        self._record = recorder_of(self._device)
         self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
         self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
         self.num_slots, self.max_length = num_slots, min(max_length, spec.context_length)
@@ -77,15 +82,14 @@ class TorchBackend:
         self._decoder = Decoder(
             spec,
             weights,
-            operators=torch.ops.kelvin if self._fused else torch_plain,
+            operators=self._operators(spec),
             dtype=self._dtype,
             device=self._device,
             max_length=self.max_length,
         )
+        self._reader = self._decoder  # of prompts
         num_rows = num_slots + SCRATCH_SLOTS
-        shape = (num_rows, spec.num_kv_heads, whole_tiles(self.max_length), spec.head_dim)
-        self._keys = [torch.zeros(shape, dtype=self._dtype, device=self._device) for _ in range(spec.num_layers)]
-        self._values = [torch.zeros_like(keys) for keys in self._keys]
+        self._keys, self._values = ([self._cache(num_rows, spec) for _ in range(spec.num_layers)] for _ in range(2))
         self._sampler = Sampler(
             num_slots=num_slots,
             scratch=range(num_slots, num_rows),
@@ -94,8 +98,15 @@ class TorchBackend:
             max_length=self.max_length,
             device=self._device,
         )
-        self._last_token = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
-        self._position = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
+        self._static: StaticDecoding | None = None
+        self.max_steps = 1  # what a call costs beside its kernels is little on CPU
+        if self._record is not None:
+            self._static = self._static_decoding(self._record)
+            self.max_steps = pick_max_steps(sum(weight.nbytes for weight in self._decoder.parameters()))
+            self._last_token, self._position = self._static.last_token, self._static.position
+        else:
+            self._last_token = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
+            self._position = torch.zeros(num_rows, dtype=torch.int64, device=self._device)
         self._params: dict[int, SamplingParams] = {}
         self._poisoned: set[int] = set()
         self._moved = False
@@ -109,7 +120,9 @@ class TorchBackend:
         slots = [piece.slot for piece in pieces for _ in piece.token_ids]
         positions = [piece.position + i for piece in pieces for i in range(len(piece.token_ids))]
         with torch.no_grad():
-            self._decoder(*map(self._indices, (token_ids, slots, positions)), self._keys, self._values)
+            if isinstance(self._reader.operators, CudaOperators):
+                self._reader.operators.read(pieces, self._device)
+            self._reader(*map(self._indices, (token_ids, slots, positions)), self._keys, self._values)
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of one slot's keys and values to another slot."""
@@ -123,6 +136,8 @@ class TorchBackend:
         """Make a prefilled slot ready to decode; the answer says what its seed is good for."""
         with torch.no_grad():
             self._sampler.admit(slot, prompt_ids, params, sample_index)
+            if self._static is not None:
+                self._static.admit(slot, prompt_ids, params)
             self._last_token[slot] = prompt_ids[-1]
             self._position[slot] = len(prompt_ids) - 1
         self._params[slot] = params
@@ -131,6 +146,8 @@ class TorchBackend:
 
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
+        if self._static is not None:
+            return self.decode_steps(slots, 1)[0]
         self._moved = False
         params = [self._params[slot] for slot in slots]
         with torch.no_grad():
@@ -150,9 +167,15 @@ class TorchBackend:
         return Decoded(sampled.token_ids.tolist(), finite, logprobs, measures)
 
     def decode_steps(self, slots: Sequence[int], num_steps: int) -> list[Decoded]:
-        """Decode once: no call draws more."""
-        assert num_steps == self.max_steps
-        return [self.decode(slots)]
+        """Decode up to so many times in one call; on CPU no call draws more than once."""
+        assert 1 <= num_steps <= self.max_steps
+        if self._static is None:
+            return [self.decode(slots)]
+        self._moved = True  # what has been started cannot be called back
+        with torch.no_grad():
+            steps = self._static.decode_steps(slots, [self._params[slot] for slot in slots], num_steps)
+        self._poisoned.update(slot for step in steps for slot, fine in zip(slots, step.finite, strict=True) if not fine)
+        return steps
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
@@ -184,16 +207,52 @@ class TorchBackend:
         """Wait for the compiled step, and say whether it has taken over; for benchmarks and tests."""
         return self._compilation is not None and self._compilation.wait(timeout_s)
 
+    @property
+    def graph_counts(self) -> GraphCounts:
+        """Return how many decode steps replayed a CUDA graph and how many did not; any thread may ask."""
+        return GraphCounts() if self._static is None else self._static.counts
+
     def close(self) -> None:
         """Stop background work and free the device's memory."""
         if self._compilation is not None:
             self._compilation.close()
+        if self._static is not None:
+            self._static.close()
         self._keys.clear()
         self._values.clear()
 
     @property
     def _model(self) -> tuple[Decoder, list[Tensor], list[Tensor]]:
         return self._decoder, self._keys, self._values
+
+    def _operators(self, spec: DecoderSpec) -> Any:
+        if self._record is not None:
+            return CudaOperators(pick_attention(spec, self._dtype, capability_of(self._device)))
+        return torch.ops.kelvin if self._fused else torch_plain
+
+    def _cache(self, num_rows: int, spec: DecoderSpec) -> Tensor:
+        """Return one layer's keys or values: [slots, kv_heads, positions, head_dim], on CUDA position by position."""
+        positions, heads = whole_tiles(self.max_length), spec.num_kv_heads
+        if self._record is not None:
+            shape = num_rows, positions, heads, spec.head_dim
+            return torch.zeros(shape, dtype=self._dtype, device=self._device).transpose(1, 2)
+        return torch.zeros(num_rows, heads, positions, spec.head_dim, dtype=self._dtype, device=self._device)
+
+    def _static_decoding(self, record: Record) -> StaticDecoding:
+        """Return the steps for CUDA."""
+        # Prompts are read by a decoder that knows their pieces, beside one that may be compiling.
+        self._reader = copy.copy(self._decoder)
+        self._reader.operators = copy.copy(self._decoder.operators)
+        return StaticDecoding(
+            lambda token_ids, slots, positions: self._run(forward, token_ids, slots, positions, *self._model),
+            self._sampler,
+            num_slots=self.num_slots,
+            eos_token_ids=self.eos_token_ids,
+            device=self._device,
+            record=record,
+            run=self._run,
+            settled=lambda: self._compilation is None or self._compilation.settled,
+        )
 
     def _run(self, function: Function, *arguments: Any) -> Any:
         return function(*arguments) if self._compilation is None else self._compilation.run(function, *arguments)
@@ -236,25 +295,3 @@ def forward(
 def whole_tiles(positions: int) -> int:
     """Return the positions of the tiles that these positions lie in: the kernels' cache is divided so."""
     return -(-positions // _TILE) * _TILE
-
-
-def pick_device(device: str) -> torch.device:
-    """Return torch's device for a name; `auto` is CUDA where it is there.
-
-    Raises:
-        ModelError: it is not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"device is {device}, but torch sees no CUDA device here; use --device cpu or auto")
-    return torch.device(device)
-
-
-def pick_dtype(dtype: str, device: torch.device) -> Any:
-    """Return torch's type for a name; `auto` is bfloat16 where the device multiplies it fast, else float32."""
-    if dtype != "auto":
-        return getattr(torch, dtype)
-    capabilities = torch.cpu.get_capabilities()
-    fast = device.type == "cuda" or capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if fast else torch.float32

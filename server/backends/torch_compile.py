@@ -51,8 +51,6 @@ class Compilation:
         """
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir / "inductor")  # Inductor has no other switch for it
         options: dict[str, Any] = {"size_asserts": False}  # checks of every array in every step: 500 of 30 layers
-        if device.type == "cuda":
-            options["triton.cudagraphs"] = True
         # Only what `example` marks is dynamic: what another model has of other sizes is none of this one's business.
         self._compiled: dict[Function, Function] = {
             function: torch.compile(function, fullgraph=True, dynamic=False, options=options)

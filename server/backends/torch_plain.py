@@ -81,11 +81,41 @@ def attend(
     Returns:
         [tokens, heads, head_dim].
     """
+    query = place(query, key, value, cos, sin, keys, values, slots, positions)
+    return attend_to_placed(query, keys, values, slots, positions, scale, window, softcap)
+
+
+def place(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    keys: Tensor,
+    values: Tensor,
+    slots: Tensor,
+    positions: Tensor,
+) -> Tensor:
+    """Turn queries and keys, store keys and values, and return the queries; arguments as for `attend`."""
     if cos is not None and sin is not None:
         query, key = rotate(query, cos[positions], sin[positions]), rotate(key, cos[positions], sin[positions])
     keys[slots, :, positions], values[slots, :, positions] = key, value
+    return query
+
+
+def attend_to_placed(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    slots: Tensor,
+    positions: Tensor,
+    scale: float,
+    window: int,
+    softcap: float,
+) -> Tensor:
+    """Attend from turned queries to what is stored; arguments as for `attend`."""
     tokens, heads, head_dim = query.shape
-    grouped = query.view(tokens, key.shape[1], -1, head_dim)  # query heads of one KV head are rows of one product
+    grouped = query.view(tokens, keys.shape[1], -1, head_dim)  # query heads of one KV head are rows of one product
     scores = grouped.float() @ keys[slots].float().transpose(-1, -2) * scale
     if softcap:
         scores = torch.tanh(scores / softcap) * softcap

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from samplers.chain import Sampled, distance_from_best, draw, draw_nearest, process
-from samplers.kept import Kept, keep_all
+from samplers.kept import Kept, keep_all, truncate
 from samplers.logprobs import TokenLogprobs, token_logprobs
 from samplers.measures import TokenMeasures, measure
 from samplers.params import SamplingParams
@@ -100,6 +100,19 @@ class Sampler:
         assert self._taken is not None
         self._taken = advance(self._taken, token_ids)
 
+    def gather(self, slots: Tensor, *, processes: bool, truncates: bool) -> SamplingState:
+        """Pick the state of slots, int64 [rows], for steps that leave nothing outside the slots."""
+        return self._state.take(slots, processes=processes, truncates=truncates)
+
+    def move_slots_on(self, slots: Tensor, state: SamplingState, token_ids: Tensor, live: Tensor) -> None:
+        """Remember what was drawn, int32 [rows], in the slots that `gather` picked, where `live`, bool [rows]."""
+        moved = advance(state, token_ids)
+        for name in MOVING:
+            if len(before := getattr(state, name)):
+                after = getattr(moved, name)
+                moves = live if after.ndim == 1 else live[:, None]
+                getattr(self._state, name)[slots] = torch.where(moves, after, before)
+
     def _put_back(self) -> None:
         if self._taken is not None:
             rows = torch.tensor(self._asked[0], device=self._device)
@@ -111,7 +124,8 @@ class Sampler:
     def programs(self) -> list[Program]:
         """List what `draw` runs beside kernels, for several rows and for one; the trial runs change nothing."""
         drawn_by_kernel = namespace(self._state.step).kernel("draw", self._state.step) is not None
-        parts = [self._process] if drawn_by_kernel else [self._process, self._distance, self._nearest]
+        others = [self._distance, self._truncate, self._nearest]
+        parts = [self._process] if drawn_by_kernel else [self._process, *others]
         return [part(rows) for part in parts for rows in (self.scratch, self.scratch[:1])]
 
     def _process(self, rows: Sequence[int]) -> Program:
@@ -119,6 +133,9 @@ class Sampler:
 
     def _distance(self, rows: Sequence[int]) -> Program:
         return Program(distance_from_best, lambda: (self._logits(rows),))
+
+    def _truncate(self, rows: Sequence[int]) -> Program:
+        return Program(truncate, lambda: (self._logits(rows), self._example(rows, truncates=True)))
 
     def _nearest(self, rows: Sequence[int]) -> Program:
         def example() -> tuple[Tensor, Kept, SamplingState]:
@@ -131,8 +148,8 @@ class Sampler:
     def _logits(self, rows: Sequence[int]) -> Tensor:
         return dynamic(torch.zeros(len(rows), self._vocab_size, device=self._device))
 
-    def _example(self, rows: Sequence[int], *, processes: bool = False) -> SamplingState:
-        state = self._state.take(torch.tensor(rows, device=self._device), processes=processes, truncates=False)
+    def _example(self, rows: Sequence[int], *, processes: bool = False, truncates: bool = False) -> SamplingState:
+        state = self._state.take(torch.tensor(rows, device=self._device), processes=processes, truncates=truncates)
         for field in fields(state):
             if len(array := getattr(state, field.name)):
                 dynamic(array)
