@@ -1,16 +1,21 @@
 """DecoderWeights: a model's matrices as NumPy arrays, fused the way the decoder multiplies by them."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from server.errors import ModelError
-from server.models.checkpoint import Checkpoint, open_checkpoint
 from server.models.progress import Progress, report_nothing
 from server.models.spec import DecoderSpec
 from server.models.tensor_names import TENSOR_NAMES, TensorNames
+
+if TYPE_CHECKING:
+    from server.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ def read_weights(folder: Path, spec: DecoderSpec, progress: Progress | None = No
         ModelError: a file is missing, damaged or a pickle; a tensor is missing, of a wrong shape or type, or not
             finite; or the files hold tensors that this family has no place for.
     """
+    from server.models.checkpoint import open_checkpoint  # random weights need no library that reads files
+
     report = progress or report_nothing
     names = TENSOR_NAMES[spec.family]
     with open_checkpoint(folder, names.prefix) as checkpoint:
