@@ -1,11 +1,13 @@
 """Time the server over HTTP: throughput and latency at several numbers of clients.
 
-    python benchmarks/http_load.py [--clients 1 8 32] [--url http://host:port]
+    python benchmarks/http_load.py [--clients 1 8 32] [--url http://host:port] [--no-engine]
 
 Starts a server of its own unless a URL is given, waits until its compiled step has taken over, and streams: 64 tokens
 out, prompts of 14 to 175 tokens that share no beginning, temperature 0.8, top-p 0.95, a seed a request. Each client
-sends its next request when the last has ended. Prints a table and writes `benchmarks/results/http.json`; server and
-clients share the machine, so run it on a quiet one.
+sends its next request when the last has ended. Afterwards it has `engine_load.py` put the same load on an engine
+without HTTP, and says what share of its rate arrives over HTTP; what top-p costs at the largest number of clients; and
+the time to the first token against the backend's alone. Prints a table and writes `benchmarks/results/http.json`.
+Server and clients share the machine, where the engine alone has it for itself: run it on a quiet one.
 """
 
 import argparse
@@ -29,8 +31,10 @@ from rich.table import Table
 
 NEW_TOKENS = 64
 REQUESTS_PER_CLIENT = {1: 8, 8: 4}
+FIELDS = {"temperature": 0.8, "top_p": 0.95}
 WORDS = ["time", "way", "year", "work", "water", "house", "light", "sound", "stone", "river", "night", "story", "road"]
 RESULTS = Path(__file__).parent / "results" / "http.json"
+ENGINE = Path(__file__).parent / "engine_load.py"
 
 
 def main() -> None:
@@ -39,7 +43,11 @@ def main() -> None:
     with serving(arguments) as url:
         ready_s = wait_until_settled(url)
         rows = [asyncio.run(measure(url, clients)) for clients in arguments.clients]
+        untruncated = asyncio.run(measure(url, arguments.clients[-1], top_p=1.0))
     report = {"model": arguments.model, "ready_s": ready_s, "clients": rows}
+    report["top_p_ratio"] = round(rows[-1]["tokens_per_s"] / untruncated["tokens_per_s"], 3)
+    if arguments.engine:
+        compare(report, run_engine(arguments))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
     show(report)
@@ -51,6 +59,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--url", help="of a server that runs already")
+    parser.add_argument(
+        "--engine", action=argparse.BooleanOptionalAction, default=True, help="time it without HTTP too"
+    )
     return parser.parse_args()
 
 
@@ -102,13 +113,34 @@ def answers(url) -> bool:
     return True
 
 
-async def measure(url, clients) -> dict:
+def run_engine(arguments) -> dict:
+    """Put the same load on an engine in a process of its own, without HTTP."""
+    command = [sys.executable, ENGINE, "--model", arguments.model, "--clients", *map(str, arguments.clients)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    outcome = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    return json.loads(outcome.stdout.splitlines()[-1])
+
+
+def compare(report, engine) -> None:
+    """Add to a report what the engine does without HTTP, and the ratios."""
+    for row, rate in zip(report["clients"], engine["tokens_per_s"], strict=True):
+        row |= {"engine_tokens_per_s": rate, "engine_ratio": round(row["tokens_per_s"] / rate, 3)}
+        if row["clients"] == 1:
+            report["first_token_ratio"] = round(row["first_token_ms"]["p50"] / engine["first_token_s"] / 1e3, 3)
+
+
+def requests_of(clients) -> int:
+    """Return how many requests each of so many clients sends."""
+    return REQUESTS_PER_CLIENT.get(clients, 3)
+
+
+async def measure(url, clients, **fields) -> dict:
     """Let clients send requests at once, one after another each, and return rates and latencies."""
-    per_client = REQUESTS_PER_CLIENT.get(clients, 3)
     await asyncio.gather(*(stream(url, prompt(-1, client), client, 8) for client in range(clients)))
 
     async def client(index):
-        return [await stream(url, prompt(index, i), 1000 * index + i, NEW_TOKENS) for i in range(per_client)]
+        seeds = (1000 * index + i for i in range(requests_of(clients)))
+        return [await stream(url, prompt(index, i), seed, NEW_TOKENS, **fields) for i, seed in enumerate(seeds)]
 
     start = time.perf_counter()
     answers = [answer for each in await asyncio.gather(*map(client, range(clients))) for answer in each]
@@ -133,7 +165,7 @@ def prompt(client, index) -> str:
 async def stream(url, prompt, seed, max_tokens, times=None, **fields) -> dict:
     """Send one streamed request over a connection of its own and time its events, into a list that others may read."""
     address = urlsplit(url)
-    body = {"prompt": prompt, "max_tokens": max_tokens, "seed": seed, "temperature": 0.8, "top_p": 0.95} | fields
+    body = {"prompt": prompt, "max_tokens": max_tokens, "seed": seed} | FIELDS | fields
     content = json.dumps(body | {"ignore_eos": True, "stream": True}).encode()
     head = f"POST /generate HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
     start = time.perf_counter()
@@ -168,14 +200,19 @@ def percentiles(seconds) -> dict:
 
 
 def show(report) -> None:
-    """Print a number of clients a line."""
-    columns = ("clients", "requests", "tokens/s", "first token p50 / p99 ms", "between tokens p50 / p99 ms")
+    """Print a number of clients a line, then the ratios."""
+    columns = ["clients", "requests", "tokens/s", "first token p50 / p99 ms", "between tokens p50 / p99 ms"]
+    columns += ["engine's tokens/s", "ratio"] if "engine_ratio" in report["clients"][0] else []
     table = Table(*columns, title=f"{report['model']}, ready after {report['ready_s']} s")
     for row in report["clients"]:
         first, gap = row["first_token_ms"], row["inter_token_ms"]
         latencies = (f"{first['p50']} / {first['p99']}", f"{gap['p50']} / {gap['p99']}")
-        table.add_row(str(row["clients"]), str(row["requests"]), str(row["tokens_per_s"]), *latencies)
+        engine = [str(row[name]) for name in ("engine_tokens_per_s", "engine_ratio") if name in row]
+        table.add_row(str(row["clients"]), str(row["requests"]), str(row["tokens_per_s"]), *latencies, *engine)
     Console(width=120).print(table)
+    print(f"top-p 0.95 by temperature alone, {report['clients'][-1]['clients']} clients: {report['top_p_ratio']}")
+    if "first_token_ratio" in report:
+        print(f"first token by the backend's prefill and step, 1 client: {report['first_token_ratio']}")
 
 
 if __name__ == "__main__":

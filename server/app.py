@@ -132,7 +132,12 @@ def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = N
         threads=settings.threads,
         cache_dir=settings.cache_dir,
     )
-    engine = Engine(backend, queue_limit=settings.queue_limit, queue_tokens=settings.queue_tokens)
+    engine = Engine(
+        backend,
+        queue_limit=settings.queue_limit,
+        queue_tokens=settings.queue_tokens,
+        prefix_cache=settings.prefix_cache,
+    )
     engine.start()
     return LoadedModel(ref.name, tokenizer, engine, backend.framework, backend.device, backend.dtype, chat)
 

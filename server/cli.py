@@ -120,6 +120,10 @@ def serve(
     queue_limit: Annotated[
         int | None, typer.Option(help="Samples that may wait before requests get a 429.", show_default="256")
     ] = None,
+    prefix_cache: Annotated[
+        bool | None,
+        typer.Option("--prefix-cache/--no-prefix-cache", help="Share beginnings of prompts.", show_default="no"),
+    ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
         typer.Option(help="Least severe log line to write.", show_default="info"),
@@ -131,7 +135,7 @@ def serve(
     settings = _load_settings(
         models=model or None, framework=framework, dtype=dtype, host=host, port=port, api_keys_file=api_keys_file,
         insecure=insecure, slots=slots, max_length=max_length, device=device, threads=threads, compile=compile,
-        queue_limit=queue_limit, log_level=log_level,
+        queue_limit=queue_limit, prefix_cache=prefix_cache, log_level=log_level,
     )  # fmt: skip
     require_closed(settings)
     listener = bind(settings.host, settings.port)

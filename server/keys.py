@@ -27,7 +27,7 @@ class ApiKeys:
         Args:
             keys: at least one, each of visible ASCII characters.
         """
-        self._digests = [_digest(key.encode("ascii")) for key in keys]
+        self._digests = [digest_of(key.encode("ascii")) for key in keys]
 
     @classmethod
     def from_file(cls, path: Path) -> "ApiKeys":
@@ -55,7 +55,7 @@ class ApiKeys:
 
     def opens(self, given: bytes) -> bool:
         """Say whether a key is one of these; it takes equally long for any key of its length."""
-        digest = _digest(given)
+        digest = digest_of(given)
         matches = [hmac.compare_digest(digest, known) for known in self._digests]  # all of them, whichever it is
         return any(matches)
 
@@ -100,5 +100,6 @@ def _key(path: Path, number: int, line: str) -> str:
     return match["key"]
 
 
-def _digest(key: bytes) -> bytes:
+def digest_of(key: bytes) -> bytes:
+    """Return what stands for a key where the key itself must not be kept."""
     return hashlib.sha256(key).digest()

@@ -138,6 +138,9 @@ _ENGINE_COUNTERS = {
     "prompt_tokens": ("Tokens of prompts that were taken.", lambda engine: engine.counts.prompt_tokens),
     "generation_tokens": ("Tokens that were drawn.", lambda engine: engine.counts.generated_tokens),
     "steps": ("Decode steps.", lambda engine: engine.counts.steps),
+    "prefix_cache_queries": ("Prompt tokens looked for.", lambda engine: engine.counts.prefix_queries),
+    "prefix_cache_hits": ("Prompt tokens found, and not computed.", lambda engine: engine.counts.prefix_hits),
+    "prefix_cache_prompts": ("Prompts of which any were found.", lambda engine: engine.counts.prefix_prompts),
     "corrupted_requests": ("Requests whose numbers were not finite.", lambda engine: engine.counts.not_finite),
 }
 

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.failures import failure_body
-from server.keys import ApiKeys
+from server.keys import ApiKeys, digest_of
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,19}")
@@ -78,7 +78,7 @@ class RequireKey:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 401."""
+        """Pass a request on, its key's digest in `scope["state"]["owner"]`, or answer 401."""
         if scope["type"] == "lifespan" or self._is_open(scope["path"]) or self._opened(scope):
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -92,8 +92,10 @@ class RequireKey:
         return path in self.OPEN_PATHS or path.startswith(self.OPEN_FOLDER)
 
     def _opened(self, scope: Scope) -> bool:
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self._keys.opens(key.strip().encode("latin-1"))
+        scheme, _, text = Headers(scope=scope).get("authorization", "").partition(" ")
+        key = text.strip().encode("latin-1")
+        scope.setdefault("state", {})["owner"] = digest_of(key)
+        return scheme.lower() == "bearer" and self._keys.opens(key)
 
 
 class BodyLimit:

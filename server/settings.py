@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     queue_timeout_s: float = Field(
         120.0, gt=0.0, description="How long a request may wait for its first slot before it gets a 429, in seconds."
     )
+    prefix_cache: bool = Field(
+        False, description="Let a prompt begin with what slots still hold of earlier prompts under the same key."
+    )
     compile: bool = Field(True, description="Compile the decode step in the background; off, it stays eager.")
     threads: int = Field(0, ge=0, description="CPU threads of the framework, or of two together; 0: its own choice.")
     models_dir: Directory = Field(

@@ -68,6 +68,7 @@ class Answering:
             stopping=Stopping(tuple(fields.stop), fields.min_tokens, fields.include_stop),
             timeout_s=self.sampling.timeout_s,
             queue_timeout_s=settings.queue_timeout_s,
+            owner=getattr(request.state, "owner", b""),  # without keys, all who reach the server are one
         )
         self._request_id: str = request.state.request_id
         self._facts: dict[str, Any] = request.state.facts

@@ -25,6 +25,7 @@ class Generation:
         stopping: how the samples end, beside their token ids.
         timeout_s: seconds after which they end with what they have; None: no limit.
         queue_timeout_s: seconds after which a prompt fails none of whose samples has got a slot; None: no limit.
+        owner: with whose prompts these may share their beginnings; None: nobody's.
         first_sample: what the noise calls the first sample of each prompt.
         streams: one a prompt, once `deltas` has begun.
     """
@@ -36,6 +37,7 @@ class Generation:
     stopping: Stopping
     timeout_s: float | None
     queue_timeout_s: float | None = None
+    owner: bytes | None = None
     first_sample: int = 0
     streams: list[TokenStream] = field(default_factory=list)
 
@@ -93,6 +95,7 @@ class Generation:
                 first_sample=self.first_sample,
                 timeout_s=self.timeout_s,
                 queue_timeout_s=self.queue_timeout_s,
+                owner=self.owner,
             )
             self.streams.append(stream)
 

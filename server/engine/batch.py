@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from server.backends.base import Backend, Decoded, PromptPiece
+from server.backends.base import Backend, Decoded
 from server.engine.blame import halves, in_words, newest, ran_out_of_memory
-from server.engine.budget import Budget
+from server.engine.budget import Budget, next_chunk
 from server.engine.counts import Counts
 from server.engine.outbox import Outbox
 from server.engine.pace import Pace
@@ -26,18 +26,20 @@ class Batch:
         pace: how fast samples get slots.
     """
 
-    def __init__(self, backend: Backend, clock: Callable[[], float]) -> None:
+    def __init__(self, backend: Backend, clock: Callable[[], float], *, prefix_cache: bool = False) -> None:
         """Start with no samples.
 
         Args:
             backend: runs the model.
             clock: seconds, monotonic.
+            prefix_cache: whether prompts of one owner share their beginnings.
         """
         self.backend = backend
         self.counts = Counts()
         self.pace = Pace(clock())
         self._clock = clock
-        self._scheduler = Scheduler(backend.num_slots)
+        self._prefix_cache = prefix_cache
+        self._scheduler = Scheduler(backend.num_slots, prefix_cache=prefix_cache)
         self._budget = Budget(backend.prefill_least, backend.prefill_chunk)
         self._outbox = Outbox()
 
@@ -62,6 +64,8 @@ class Batch:
     def add(self, request: Request) -> None:
         """Queue every sample of a request."""
         self.counts.prompt_tokens += len(request.prompt)
+        if self._prefix_cache and request.prompt.owner is not None:
+            self.counts.prefix_queries += request.prompt.num_prefill
         self._scheduler.add(request)
 
     def step(self) -> None:
@@ -118,9 +122,22 @@ class Batch:
             if request.admitted_s is None:
                 request.admitted_s = now
                 request.stream.timings.queue_s = now - request.submitted_s
+            if sample.prefix is not None:  # at once: another sample may take its source's slot over
+                self.attempt([sample], lambda sample=sample: self._copy_prefix(sample))  # type: ignore[misc]
+
+    def _copy_prefix(self, sample: Sample) -> None:
+        assert sample.prefix is not None
+        assert sample.slot is not None
+        source, length = sample.prefix
+        if source != sample.slot:
+            self.backend.copy(source, sample.slot, length)
+        self._scheduler.prefilled(sample, length)
+        self.counts.prefix_hits += length
+        self.counts.prefix_prompts += 1
 
     def _prefill(self) -> None:
-        chunk = self._next_chunk()
+        waiting = self._scheduler.prefilling()
+        chunk = next_chunk(waiting, self._budget.tokens(len(self._scheduler.decoding()), len(waiting)))
         try:
             if chunk:
                 started_s = self._clock()
@@ -139,19 +156,6 @@ class Batch:
         for sample, piece in chunk:
             self._scheduler.prefilled(sample, len(piece.token_ids))
 
-    def _next_chunk(self) -> list[tuple[Sample, PromptPiece]]:
-        chunk: list[tuple[Sample, PromptPiece]] = []
-        budget = self._budget.tokens(decoding=bool(self._scheduler.decoding()))
-        for sample in self._scheduler.prefilling():
-            if not budget:
-                break
-            assert sample.slot is not None
-            end = min(sample.num_prefilled + budget, sample.request.prompt.num_prefill)
-            token_ids = sample.request.prompt.token_ids[sample.num_prefilled : end]
-            chunk.append((sample, PromptPiece(sample.slot, token_ids, sample.num_prefilled)))
-            budget -= len(token_ids)
-        return chunk
-
     def _start_decoding(self) -> None:
         for sample in self._scheduler.ready():
             if sample.slot is not None:  # a sibling's failure may have ended it within this loop
@@ -164,7 +168,7 @@ class Batch:
             source = self._scheduler.source(sample)
             assert source is not None
             self.backend.copy(source, slot, request.prompt.num_prefill)
-            self._scheduler.prefilled(sample, request.prompt.num_prefill)
+            self._scheduler.prefilled(sample, request.prompt.num_prefill - sample.num_prefilled)
         if (
             self.backend.admit(slot, request.prompt.token_ids, request.params, request.first_sample + sample.index)
             == "noise"

@@ -38,6 +38,7 @@ class Engine:
         *,
         queue_limit: int = 256,
         queue_tokens: int = 2**18,
+        prefix_cache: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set up an engine; `start` starts its thread.
@@ -46,13 +47,14 @@ class Engine:
             backend: runs the model; once started, only the engine's thread uses it.
             queue_limit: samples that may wait for a slot; beyond it `submit` refuses.
             queue_tokens: tokens that they may take together, prompts included; likewise.
+            prefix_cache: whether a prompt may begin with what slots hold of other prompts of its owner.
             clock: seconds, monotonic.
         """
         self.backend = backend
         self.queue_limit, self.queue_tokens = queue_limit, queue_tokens
         self.last_step_s = clock()
         self._clock = clock
-        self._batch = Batch(backend, clock)
+        self._batch = Batch(backend, clock, prefix_cache=prefix_cache)
         self._inbox: deque[Callable[[], None]] = deque()
         self._num_posted = self._num_posted_tokens = 0
         self._wake = threading.Condition()
@@ -105,6 +107,7 @@ class Engine:
         first_sample: int = 0,
         timeout_s: float | None = None,
         queue_timeout_s: float | None = None,
+        owner: bytes | None = None,
     ) -> TokenStream:
         """Queue a prompt and return the stream of its samples' tokens; call it on a running event loop.
 
@@ -116,6 +119,7 @@ class Engine:
             first_sample: what the noise calls the first of them: a request may draw a part of another's samples.
             timeout_s: seconds after which the samples end with what they have; None: no limit.
             queue_timeout_s: seconds after which the request fails if no sample has got a slot; None: no limit.
+            owner: with whose prompts this one may share its beginning; None: nobody's. A `Prompt` has its own.
 
         Raises:
             InvalidRequestError: an empty prompt, or a token id that the model does not have.
@@ -123,6 +127,7 @@ class Engine:
             OverloadedError: more than `queue_limit` samples or `queue_tokens` tokens would wait.
             UnavailableError: the engine has stopped.
         """
+        prompt = prompt if isinstance(prompt, Prompt) else Prompt(tuple(prompt), owner)
         return self._enqueue(prompt, params, n, timeout_s, queue_timeout_s, first_sample=first_sample)
 
     def require_room(self, num_samples: int, num_tokens: int) -> None:
@@ -148,7 +153,9 @@ class Engine:
         Raises:
             KelvinError: as `submit`.
         """
-        stream = self._enqueue(prompt_ids, SamplingParams(max_tokens=1), 1, None, queue_timeout_s, probe=True)
+        stream = self._enqueue(
+            Prompt(tuple(prompt_ids)), SamplingParams(max_tokens=1), 1, None, queue_timeout_s, probe=True
+        )
         try:
             event = await anext(stream)
         finally:
@@ -158,14 +165,13 @@ class Engine:
 
     def _enqueue(
         self,
-        prompt: Sequence[int] | Prompt,
+        prompt: Prompt,
         params: SamplingParams,
         n: int,
         timeout_s: float | None,
         queue_timeout_s: float | None,
         **options: Any,
     ) -> TokenStream:
-        prompt = prompt if isinstance(prompt, Prompt) else Prompt(tuple(prompt))
         require_fit(prompt, params, self.backend.vocab_size, self.backend.max_length)
         stream = TokenStream(n, asyncio.get_running_loop(), lambda index: self._post(lambda: cancel(index)))
         now = self._clock()

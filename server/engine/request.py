@@ -24,9 +24,11 @@ class Prompt:
 
     Attributes:
         token_ids: at least one.
+        owner: who may share its beginning with prompts of their own, where the engine keeps prefixes; None: nobody.
     """
 
     token_ids: tuple[int, ...]
+    owner: bytes | None = None
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -83,6 +85,7 @@ class Sample:
         index: 0 to n - 1; with the request's `first_sample` part of the noise's name.
         slot: row of the backend's state; None while waiting and once finished.
         num_prefilled: prompt tokens whose keys and values are in the slot.
+        prefix: where its prompt's beginning is to be copied from, a slot, and how many tokens; None: from nowhere.
         decoding: whether the backend has admitted the slot.
         num_generated: tokens drawn so far.
         finish_reason: None while it lives.
@@ -92,6 +95,7 @@ class Sample:
     index: int
     slot: int | None = None
     num_prefilled: int = 0
+    prefix: tuple[int, int] | None = None
     decoding: bool = False
     num_generated: int = 0
     finish_reason: FinishReason | None = None

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 
+from server.engine.prefixes import Prefixes
 from server.engine.request import FinishReason, Prompt, Request, Sample
 
 
@@ -11,19 +12,22 @@ class Scheduler:
 
     The samples of one prompt share one prefill: the first is prefilled, the others copy from whichever slot holds the
     prompt. A slot holds it until another prompt needs the slot, even when nobody decodes there any more. A waiting
-    sample takes a free slot that holds its prompt, else the lowest.
+    sample takes a free slot that holds its prompt, else the lowest; with a cache of prefixes, the one that was of use
+    to nobody for longest, and its prompt begins with what a slot holds of a prompt of the same owner.
 
     Attributes:
         waiting: samples that wait for a slot, oldest first.
         num_waiting_tokens: that they may take, prompts included.
     """
 
-    def __init__(self, num_slots: int) -> None:
+    def __init__(self, num_slots: int, *, prefix_cache: bool = False) -> None:
         self.waiting: deque[Sample] = deque()
         self.num_waiting_tokens = 0
         self._free = set(range(num_slots))
         self._placed: dict[int, Sample] = {}
         self._held: dict[int, Prompt] = {}
+        self._prefixes = Prefixes() if prefix_cache else None
+        self._used = dict.fromkeys(range(num_slots), 0)  # when a slot was last of use to anybody, counted in uses
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self._placed)
@@ -50,14 +54,29 @@ class Scheduler:
 
     def _place(self, sample: Sample) -> None:
         prompt = sample.request.prompt
-        slot = min(self._free, key=lambda slot: (self._held.get(slot) is not prompt, slot))
+        found = self._find_prefix(sample)
+        slot = min(self._free, key=lambda slot: (self._held.get(slot) is not prompt, self._used[slot], slot))
         self._free.remove(slot)
         if self._held.get(slot) is prompt:
             sample.num_prefilled = prompt.num_prefill
         else:
-            self._held.pop(slot, None)
+            self.forget(slot)
+            sample.prefix = found
         sample.slot = slot
         self._placed[slot] = sample
+
+    def _find_prefix(self, sample: Sample) -> tuple[int, int] | None:
+        """Find the beginning of a prompt that its own samples do not share already: in which slot, how many tokens."""
+        if self._prefixes is None or sample.index or self.source(sample) is not None:
+            return None
+        found = self._prefixes.find(sample.request.prompt)
+        if found is not None:
+            self._use(found[0])
+        return found
+
+    def _use(self, slot: int) -> None:
+        if self._prefixes is not None:
+            self._used[slot] = max(self._used.values()) + 1
 
     def samples(self) -> Iterator[Sample]:
         """Go over all samples that have not ended: those in slots, oldest first, then the waiting ones."""
@@ -77,6 +96,9 @@ class Scheduler:
         sample.num_prefilled += tokens
         if sample.prefilled and sample.slot is not None:
             self._held[sample.slot] = sample.request.prompt
+            if self._prefixes is not None:
+                self._prefixes.keep(sample.slot, sample.request.prompt)
+                self._use(sample.slot)
 
     def ready(self) -> list[Sample]:
         """List the samples that hold a slot and only lack admission by the backend."""
@@ -97,6 +119,9 @@ class Scheduler:
     def forget(self, slot: int) -> None:
         """Let nobody copy from a slot, since what is in it cannot be trusted."""
         self._held.pop(slot, None)
+        if self._prefixes is not None:
+            self._prefixes.drop(slot)
+            self._used[slot] = 0
 
     def finish(self, sample: Sample, reason: FinishReason) -> int | None:
         """End a sample; return the slot that it held, free from now on."""

@@ -3,6 +3,7 @@
 Compared as bits over rows, slots, arrival orders, chunkings and neighbours, in both types, with the kernels.
 """
 
+import asyncio
 import random
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from samplers.params import SamplingParams
 from server.backends.base import PromptPiece
 from server.backends.torch_kernels import load_kernels
+from server.engine.engine import Engine
 from tests.backends.conftest import VOCAB_SIZE, fill
+from tests.engine.driving import collect
 
 PARAMS = SamplingParams(temperature=0.9, top_p=0.9, seed=5)
 
@@ -74,6 +77,44 @@ def test_a_copy_has_the_bits_of_its_source(backend):
     backend.admit(7, prompt, PARAMS)
     drawn = [backend.decode([7]).token_ids[0] for _ in range(10)]
     assert (drawn, backend.logits(7)) == alone
+
+
+@pytest.mark.parametrize("shared", [16, 64, 96])
+def test_a_prompt_that_begins_with_another_slots_has_the_bits_of_one_that_was_computed(backend, shared):
+    beginning, prompt = tokens(shared, seed=2), tokens(shared, seed=2) + tokens(45, seed=3)
+    alone = continuation(backend, 0, prompt)
+    other = beginning + tokens(150, seed=4)
+    fill(backend, 5, other, chunk=37)
+    backend.admit(5, other, SamplingParams(seed=9))
+    for _ in range(4):
+        backend.decode([5])  # it decodes meanwhile
+    backend.copy(5, 8, shared)
+    for start in range(shared, len(prompt) - 1, 24):
+        backend.prefill([PromptPiece(8, prompt[start : min(start + 24, len(prompt) - 1)], start)])
+    backend.admit(8, prompt, PARAMS)
+    drawn = [backend.decode([5, 8]).token_ids[1] for _ in range(10)]
+    assert (drawn, backend.logits(8)) == alone
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_an_engine_draws_the_same_whether_prompts_share_their_beginnings(backend, cache):
+    prompts = [tokens(70, seed=1) + tokens(20, seed=seed) for seed in range(4)]
+    alone = [continuation(backend, 0, prompt)[0] for prompt in prompts]
+    engine = Engine(backend, prefix_cache=cache)
+
+    async def scenario():
+        params = SamplingParams(temperature=0.9, top_p=0.9, seed=5, max_tokens=10, ignore_eos=True)
+        first = await collect(engine.submit(prompts[0], params, owner=b"ann"))
+        rest = [engine.submit(prompt, params, owner=b"ann") for prompt in prompts[1:]]
+        return [first, *await asyncio.gather(*map(collect, rest))]
+
+    engine.start()
+    try:
+        answers = asyncio.run(scenario())
+    finally:
+        engine.stop()
+    assert [sample for [(sample, _)] in answers] == alone
+    assert engine.counts.prefix_hits == cache * 3 * 64
 
 
 def test_the_number_of_threads_moves_no_bit(backend, monkeypatch):

@@ -15,29 +15,34 @@ def learned(step_s, token_s, least=8, most=256):
 
 
 def test_a_prefill_takes_all_it_can_where_nobody_waits_and_little_where_nothing_is_known():
-    assert Budget(8, 256).tokens(decoding=False) == 256
-    assert Budget(8, 256).tokens(decoding=True) == 8
-    assert learned(1e-3, 1.0).tokens(decoding=False) == 256
+    assert Budget(8, 256).tokens(0, 1) == 256
+    assert Budget(8, 256).tokens(3, 2) == 8
+    assert learned(1e-3, 1.0).tokens(0, 1) == 256
 
 
 def test_a_prefill_and_a_step_take_no_longer_than_the_stretch():
     for step_ms, token_ms in ((20, 0.5), (13, 0.8), (42, 0.7), (80, 0.5)):
-        tokens = learned(step_ms, token_ms).tokens(decoding=True)
+        tokens = learned(step_ms, token_ms).tokens(3, 2)
         assert tokens % 8 == 0
         assert step_ms + tokens * token_ms <= STRETCH * step_ms < step_ms + (tokens + 8) * token_ms
 
 
+def test_prompts_that_outnumber_those_who_decode_get_as_much_more_time():
+    budget = learned(20.0, 0.5)
+    assert [budget.tokens(4, waiting) for waiting in (0, 1, 4, 8, 12, 100)] == [56, 56, 56, 120, 176, 256]
+
+
 def test_the_least_is_read_however_slow_it_is_and_never_more_than_the_most():
-    assert learned(0.01, 1.0).tokens(decoding=True) == 8
-    assert learned(10.0, 1e-6).tokens(decoding=True) == 256
-    assert Budget(64, 16).tokens(decoding=True) == 16
+    assert learned(0.01, 1.0).tokens(3, 2) == 8
+    assert learned(10.0, 1e-6).tokens(3, 2) == 256
+    assert Budget(64, 16).tokens(3, 2) == 16
 
 
 def test_a_prefill_of_few_tokens_counts_as_one_of_the_least():
     budget = Budget(8, 256)
     budget.stepped(0.02)
     budget.prefilled(1, 0.008)  # a millisecond a token, not eight
-    assert budget.tokens(decoding=True) == 24
+    assert budget.tokens(3, 2) == 24
 
 
 def test_a_single_hiccup_changes_nothing():
@@ -45,10 +50,10 @@ def test_a_single_hiccup_changes_nothing():
     for _ in range(4):
         budget.stepped(0.02)
         budget.prefilled(100, 0.05)
-    before = budget.tokens(decoding=True)
+    before = budget.tokens(3, 2)
     budget.stepped(3.0)
     budget.prefilled(100, 9.0)
-    assert budget.tokens(decoding=True) == before
+    assert budget.tokens(3, 2) == before
 
 
 class TickingBackend(FakeBackend):

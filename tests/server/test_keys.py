@@ -50,6 +50,21 @@ def test_every_key_opens_the_server(client, key):
         assert answer.status_code == 200
 
 
+def test_prompts_share_their_beginnings_under_one_key_alone(locked):
+    backend = FakeBackend(num_slots=4, prefill_chunk=256)
+    text = "the same beginning of all prompts here, "
+    with TestClient(create_app(locked, load=lambda _: {"fake": loaded(backend, prefix_cache=True)})) as client:
+        wait_until(lambda: client.get("/health/ready", headers=bearer(KEYS[0])).status_code == 200)
+        for key, end in ((0, "a"), (1, "b"), (0, "c"), (1, "d")):
+            body = {"prompt": text + end, "max_tokens": 1}
+            assert client.post("/generate", json=body, headers=bearer(KEYS[key])).status_code == 200
+        metrics = client.get("/metrics", headers=bearer(KEYS[0])).text
+    assert [call[3] for call in backend.calls if call[0] == "copy"] == [32, 32]
+    assert 'kelvin_prefix_cache_hits_total{model_name="fake"} 64.0' in metrics
+    assert 'kelvin_prefix_cache_prompts_total{model_name="fake"} 2.0' in metrics
+    assert f'kelvin_prefix_cache_queries_total{{model_name="fake"}} {4 * len(text)}.0' in metrics
+
+
 WRONG = [
     {}, bearer(""), bearer("wrong"), bearer(KEYS[0][:-1]), bearer(KEYS[0] + "x"), bearer(KEYS[0].upper()),
     bearer(f"{KEYS[0]} # of Ann"), bearer("# keys"), {"authorization": KEYS[0]}, {"authorization": f"Basic {KEYS[0]}"},

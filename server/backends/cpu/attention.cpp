@@ -194,41 +194,73 @@ void write_cache(const Shape& s, const Rotation& rotation, const View<T>& key, c
   });
 }
 
+// Consecutive tokens of one slot, one position after another, whose blocks begin at the same place: a block of keys and
+// values is read from memory once for all of them.
+struct Run {
+  int64_t first, count;
+};
+
+constexpr int64_t kLongestRun = 8;
+
+int64_t first_seen(const Shape& s, int64_t position) {
+  return s.window > 0 ? std::max<int64_t>(0, position + 1 - s.window) : 0;
+}
+
+int64_t first_tile(const Shape& s, int64_t position) { return first_seen(s, position) / kLanes * kLanes; }
+
+std::vector<Run> find_runs(const Shape& s, const int64_t* slots, const int64_t* positions) {
+  std::vector<Run> runs;
+  for (int64_t n = 0; n < s.tokens; ++n) {
+    const bool follows = n > 0 && slots[n] == slots[n - 1] && positions[n] == positions[n - 1] + 1 &&
+                         first_tile(s, positions[n]) == first_tile(s, positions[n - 1]);
+    if (follows && runs.back().count < kLongestRun)
+      ++runs.back().count;
+    else
+      runs.push_back({n, 1});
+  }
+  return runs;
+}
+
 template <int64_t kWidth, typename T>
 void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, const T* keys, const T* values,
                 const int64_t* slots, const int64_t* positions, T* out) {
   const int64_t row = s.group * s.head_dim;
+  const std::vector<Run> runs = find_runs(s, slots, positions);
   const auto place_of = [&](int64_t task) {
-    return (slots[task / s.kv_heads] * s.kv_heads + task % s.kv_heads) * s.max_length * s.head_dim;
+    return (slots[runs[task / s.kv_heads].first] * s.kv_heads + task % s.kv_heads) * s.max_length * s.head_dim;
   };
-  parallel_for(s.tokens * s.kv_heads, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> turned(s.head_dim), merged(row), block(row);
-    std::vector<T> q(row);
-    std::vector<Partial> into(s.group), next(s.group);
-    for (int64_t g = 0; g < s.group; ++g) {
-      into[g].out = merged.data() + g * s.head_dim;
-      next[g].out = block.data() + g * s.head_dim;
-    }
+  parallel_for(static_cast<int64_t>(runs.size()) * s.kv_heads, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> turned(s.head_dim), merged(kLongestRun * row), block(row);
+    std::vector<T> q(kLongestRun * row);
+    std::vector<Partial> into(kLongestRun * s.group), next(s.group);
+    for (int64_t g = 0; g < kLongestRun * s.group; ++g) into[g].out = merged.data() + g * s.head_dim;
+    for (int64_t g = 0; g < s.group; ++g) next[g].out = block.data() + g * s.head_dim;
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t n = task / s.kv_heads, h = task % s.kv_heads;
-      const int64_t offset = place_of(task), last = positions[n] + 1;
-      const int64_t first = s.window > 0 ? std::max<int64_t>(0, last - s.window) : 0;
+      const auto [n, count] = runs[task / s.kv_heads];
+      const int64_t h = task % s.kv_heads, offset = place_of(task);
       const int64_t ahead = task + 1 < end ? place_of(task + 1) - offset : 0;
-      for (int64_t g = 0; g < s.group; ++g)
-        read_head(s, rotation, query.at(n, h * s.group + g), positions[n], turned.data(), q.data() + g * s.head_dim);
-      const int64_t start = first / kLanes * kLanes;  // the first tile that is seen
-      for (int64_t at = start; at < last; at += kBlock) {
-        auto& target = at == start ? into : next;
-        const Seen seen{std::max<int64_t>(0, first - at), std::min(kBlock, last - at)};
-        const int64_t block_at = offset + at * s.head_dim;
-        attend_group<kWidth>(s, q.data(), keys + block_at, values + block_at, ahead, seen, s.group, target.data());
-        if (at != start)
-          for (int64_t g = 0; g < s.group; ++g) merge(s, into[g], next[g]);
-      }
-      T* target = out + (n * s.heads + h * s.group) * s.head_dim;
-      for (int64_t g = 0; g < s.group; ++g)
-        for (int64_t d = 0; d < s.head_dim; d += kLanes)
-          store(target + g * s.head_dim + d, load(into[g].out + d) / into[g].total);
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t g = 0; g < s.group; ++g)
+          read_head(s, rotation, query.at(n + i, h * s.group + g), positions[n + i], turned.data(),
+                    q.data() + i * row + g * s.head_dim);
+      const int64_t start = first_tile(s, positions[n]);
+      for (int64_t at = start; at <= positions[n + count - 1]; at += kBlock)
+        for (int64_t i = std::max<int64_t>(0, at - positions[n]); i < count; ++i) {  // those that see the block at all
+          Partial* target = at == start ? &into[i * s.group] : next.data();
+          const int64_t last = positions[n + i] + 1;
+          const Seen seen{std::max<int64_t>(0, first_seen(s, positions[n + i]) - at), std::min(kBlock, last - at)};
+          const int64_t block_at = offset + at * s.head_dim;
+          attend_group<kWidth>(s, q.data() + i * row, keys + block_at, values + block_at, i == 0 ? ahead : 0, seen,
+                               s.group, target);
+          if (at != start)
+            for (int64_t g = 0; g < s.group; ++g) merge(s, into[i * s.group + g], next[g]);
+        }
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t g = 0; g < s.group; ++g) {
+          T* target = out + ((n + i) * s.heads + h * s.group + g) * s.head_dim;
+          const Partial& done = into[i * s.group + g];
+          for (int64_t d = 0; d < s.head_dim; d += kLanes) store(target + d, load(done.out + d) / done.total);
+        }
     }
   });
 }
