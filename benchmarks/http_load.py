@@ -89,13 +89,19 @@ def start_server(model):
     return subprocess.Popen(command, env=environment), f"http://127.0.0.1:{port}"
 
 
-def wait_until_settled(url) -> float:
-    """Wait for readiness, then for the compiled step; return the seconds until ready."""
+def wait_until_ready(url) -> None:
+    """Wait until a server answers."""
     start = time.monotonic()
     while not answers(url):
         if time.monotonic() - start > 300:
             raise SystemExit(f"no server became ready at {url}")
         time.sleep(0.1)
+
+
+def wait_until_settled(url) -> float:
+    """Wait for readiness, then for the compiled step; return the seconds until ready."""
+    start = time.monotonic()
+    wait_until_ready(url)
     ready_s = time.monotonic() - start
     while asyncio.run(stream(url, "warm up", 0, 4))["reproducible"] != "bitwise":
         if time.monotonic() - start > 300:
