@@ -122,7 +122,7 @@ def serve(
     ] = None,
     prefix_cache: Annotated[
         bool | None,
-        typer.Option("--prefix-cache/--no-prefix-cache", help="Share beginnings of prompts.", show_default="no"),
+        typer.Option("--prefix-cache/--no-prefix-cache", help="Share beginnings of prompts.", show_default="False"),
     ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,

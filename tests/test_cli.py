@@ -80,7 +80,7 @@ class ScriptedEngine:
         self.asked = None
         self.cancelled = set()
 
-    def submit(self, prompt_ids, params, *, n=1, first_sample=0, timeout_s=None, queue_timeout_s=None):
+    def submit(self, prompt_ids, params, *, n=1, first_sample=0, timeout_s=None, queue_timeout_s=None, owner=None):
         self.asked = SimpleNamespace(prompt="".join(map(chr, prompt_ids)), params=params, n=n)
         stream = TokenStream(n, asyncio.get_running_loop(), self.cancelled.add)
         for position in range(max(map(len, self.texts))):
