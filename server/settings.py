@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(2 * MEBIBYTE, ge=1024, description="Largest request body; a larger one gets a 413.")
     max_file_bytes: int = Field(128 * MEBIBYTE, ge=1024, description="Largest uploaded file; a larger one gets a 413.")
     worker_threads: int = Field(0, ge=0, description="CPU threads of a fine-tune; 0: half of the cores.")
+    wandb_api_key_file: File | None = Field(
+        None, description="File of the key for Weights & Biases; without one, what its own library finds."
+    )
     loaded_classifiers: int = Field(4, ge=1, description="Classifiers that stay in memory, the last used ones.")
     drain_timeout_s: float = Field(
         20.0, ge=0.0, description="How long running requests may take to finish when the server is to stop, in seconds."

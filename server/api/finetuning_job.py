@@ -46,7 +46,7 @@ def describe(job: Job, store: JobStore, classifiers: Classifiers) -> dict[str, A
         "seed": plan.seed,
         "metadata": job.metadata,
         "organization_id": "kelvin",
-        "integrations": [],
+        "integrations": [] if plan.wandb is None else [{"type": "wandb", "wandb": plan.wandb.model_dump(mode="json")}],
         "hyperparameters": hyperparameters,
         "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
         "task": "classification",

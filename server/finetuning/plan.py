@@ -104,6 +104,22 @@ class SearchPlan(_Settled):
     also: tuple[Literal["end", "schedule", "learning_rate"], ...]
 
 
+class WandbPlan(_Settled):
+    """Where Weights & Biases shows the course of training.
+
+    Attributes:
+        project: its name.
+        name: of the run; None: the job's id.
+        entity: team or user; None: the key's own.
+        tags: of the run.
+    """
+
+    project: str
+    name: str | None
+    entity: str | None
+    tags: tuple[str, ...]
+
+
 class Plan(_Settled):
     """What is trained on what, and how it is judged and served.
 
@@ -122,6 +138,7 @@ class Plan(_Settled):
         calibration: what is fitted afterwards.
         serving_temperature: `fitted`, `final` (that of the last step), or a number > 0.
         search: what is tried before; None: nothing.
+        wandb: where else the course of training is sent; None: nowhere.
     """
 
     model: str
@@ -138,3 +155,4 @@ class Plan(_Settled):
     calibration: CalibrationPlan
     serving_temperature: Literal["fitted", "final"] | float
     search: SearchPlan | None
+    wandb: WandbPlan | None = None

@@ -22,6 +22,7 @@ from server.finetuning.plan import (
     Plan,
     SearchPlan,
     TemperaturePlan,
+    WandbPlan,
 )
 from server.finetuning.search.search_space import require_searchable
 
@@ -94,6 +95,7 @@ def plan_of(request: FinetuneRequest, folders: Folders, *, framework: Literal["t
         calibration=CalibrationPlan(**request.calibration.model_dump()),
         serving_temperature=_served(request),
         search=_search(request),
+        wandb=_wandb(request),
     )
     if plan.search is not None:
         require_searchable(plan)
@@ -185,6 +187,15 @@ def _search(request: FinetuneRequest) -> SearchPlan | None:
     if find_spec("optuna") is None:
         raise InvalidRequestError("search needs optuna: pip install 'kelvin-server[finetune]'", param="search")
     return SearchPlan(**(given.model_dump() | {"also": tuple(dict.fromkeys(given.also))}))
+
+
+def _wandb(request: FinetuneRequest) -> WandbPlan | None:
+    if not request.integrations:
+        return None
+    if find_spec("wandb") is None:
+        raise InvalidRequestError("this needs wandb: pip install 'kelvin-server[wandb]'", param="integrations")
+    given = request.integrations[0].wandb
+    return WandbPlan(project=given.project, name=given.name, entity=given.entity, tags=tuple(given.tags or ()))
 
 
 def _first(given: _Value | None, default: _Value) -> _Value:

@@ -218,7 +218,9 @@ REFUSED = [
     ({"method": {"type": "dpo", "dpo": {}}}, "method", "dpo is not a field"),
     ({"method": {"type": "reinforcement"}}, "method", "supervised"),
     ({"method": {"type": "supervised"}, "hyperparameters": {}}, None, "hyperparameters or method, not both"),
-    ({"integrations": [{"type": "wandb"}]}, "integrations", "TensorBoard"),
+    ({"integrations": [{"type": "wandb"}]}, "integrations", "wandb"),
+    ({"integrations": [{"type": "wandb", "wandb": {"project": "a/b"}}]}, "integrations", "project"),
+    ({"integrations": [{"type": "mlflow", "wandb": {"project": "a"}}]}, "integrations", "type"),
     ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters", "n_epochs"),
     ({"hyperparameters": {"learning_rate": 0.0}}, "hyperparameters", "learning_rate"),
     ({"hyperparameters": {"learning_rate": 0.1, "learning_rate_multiplier": 2}}, "hyperparameters", "not both"),
@@ -249,6 +251,19 @@ def test_what_cannot_be_done_is_refused_by_name_before_anything_is_queued(live):
         error = response.json()["error"]
         assert (error["param"], said in error["message"]) == (param, True), (body, error)
     assert live.client.fine_tuning.jobs.list().data == []
+
+
+def test_an_integration_is_shown_as_it_was_asked_for(live):
+    to = {"project": "kelvin", "entity": "me", "tags": ["a"]}
+    job = live.create(integrations=[{"type": "wandb", "wandb": to}])
+    (own,) = job.integrations
+    assert (own.type, own.wandb.project, own.wandb.name, own.wandb.tags) == ("wandb", "kelvin", None, ["a"])
+
+
+def test_an_integration_that_is_not_installed_is_refused(live, monkeypatch):
+    monkeypatch.setattr("server.finetuning.settling.find_spec", lambda name: None if name == "wandb" else True)
+    with pytest.raises(openai.BadRequestError, match=r"kelvin-server\[wandb\]"):
+        live.create(integrations=[{"type": "wandb", "wandb": {"project": "kelvin"}}])
 
 
 def test_a_model_that_is_not_served_is_not_found(live):

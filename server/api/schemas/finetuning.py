@@ -36,12 +36,6 @@ def _served(value: Any) -> Any:
     raise ValueError(f"be fitted, final or a number from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}")
 
 
-def _nothing(value: Any) -> Any:
-    if value:
-        raise ValueError("be left out: nothing is sent elsewhere; TensorBoard's files are among the artifacts")
-    return None
-
-
 Temperature = Annotated[float, Field(ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)]
 FileId = Annotated[str, Field(min_length=1, max_length=64)]
 OrAuto = BeforeValidator(_auto)
@@ -129,6 +123,24 @@ class SearchRequest(StrictModel):
     )
 
 
+class WandbRequest(StrictModel):
+    """Where Weights & Biases shows the course of training."""
+
+    project: str = Field(pattern=r"^[^/\\#?%:\x00-\x1f]+$", max_length=128, description="Its name there.")
+    name: str | None = Field(None, min_length=1, max_length=128, description="Of the run; null: the job's id.")
+    entity: str | None = Field(None, min_length=1, max_length=128, description="Team or user; null: the key's own.")
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
+        None, max_length=50, description="Of the run."
+    )
+
+
+class IntegrationRequest(StrictModel):
+    """Where else the course of training is sent."""
+
+    type: Literal["wandb"] = Field(description="Weights & Biases.")
+    wandb: WandbRequest = Field(description="Its settings.")
+
+
 class FinetuneRequest(StrictModel):
     """A fine-tune of a classifier with a temperature-scaled loss."""
 
@@ -148,7 +160,9 @@ class FinetuneRequest(StrictModel):
     method_name: Method = Field("linear_probe", description="What is trained.")
     hyperparameters: HyperparametersRequest | None = Field(None, description="How weights are moved.")
     method: MethodRequest | None = Field(None, description="OpenAI's form of hyperparameters.")
-    integrations: Annotated[None, BeforeValidator(_nothing)] = Field(None, description="None.")
+    integrations: list[IntegrationRequest] | None = Field(
+        None, max_length=1, description="Where else the course of training is sent; null: nowhere."
+    )
     temperature: TemperatureRequest = Field(TemperatureRequest(), description="Of the loss.")
     calibration: CalibrationRequest = Field(CalibrationRequest(), description="What is fitted afterwards.")
     serving_temperature: Annotated[Literal["fitted", "final"] | float | None, BeforeValidator(_served)] = Field(

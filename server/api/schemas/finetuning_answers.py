@@ -4,7 +4,7 @@ from typing import Literal
 
 from server.api.schemas.answers import Answer, JobFailure
 from server.finetuning.outcome import Diagnosis, Figures, Interval
-from server.finetuning.plan import CalibrationPlan, Method, SearchPlan, TemperaturePlan
+from server.finetuning.plan import CalibrationPlan, Method, SearchPlan, TemperaturePlan, WandbPlan
 
 
 class FileAnswer(Answer):
@@ -69,6 +69,13 @@ class MethodAnswer(Answer):
     supervised: dict[str, dict[str, object]]
 
 
+class IntegrationAnswer(Answer):
+    """Where else the course of training is sent."""
+
+    type: Literal["wandb"]
+    wandb: WandbPlan
+
+
 class FinetuneAnswer(Answer):
     """A fine-tune; times are Unix seconds."""
 
@@ -89,7 +96,7 @@ class FinetuneAnswer(Answer):
     seed: int
     metadata: dict[str, str]
     organization_id: str
-    integrations: list[object]
+    integrations: list[IntegrationAnswer]
     hyperparameters: dict[str, object]
     method: MethodAnswer
     task: Literal["classification"]

@@ -63,6 +63,9 @@ def run(
     validation_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows for validation.")] = None,
     test_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows for the final test.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Part of the classifier's name.")] = None,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Project of Weights & Biases to send its course to.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of splits, order and weights.")] = 0,
     model: Annotated[
         str | None, typer.Option(metavar="NAME[=PATH]", help="Model to train upon.", show_default="smollm2")
@@ -86,6 +89,7 @@ def run(
         "hyperparameters": hyperparameters,
         "temperature": read_temperature(temperature or "1") | {"per": per, "lr_coupling": lr_coupling},
         "search": read_search(search) if search else None,
+        "integrations": [{"type": "wandb", "wandb": {"project": wandb}}] if wandb else None,
         "serving_temperature": read_served(serving_temperature) if serving_temperature else None,
     }  # fmt: skip
     plan = local.settle(local.read_request(body), settings)

@@ -12,6 +12,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from server.finetuning.outcome import Epoch
+from server.finetuning.training import scalars
 from server.finetuning.training.trainer import StepFigures
 
 FOLDER = "tensorboard"
@@ -55,15 +56,7 @@ class EventFiles:
         if self._records is None:
             self._records = self._begin(number)
         self._last = number
-        self._scalars(
-            {
-                "training/temperature": temperature,
-                "training/learning_rate": learning_rate,
-                "loss/at_training_temperature": figures.loss,
-                "loss/at_one": figures.loss_at_one,
-                "training/gradient_norm": figures.gradient_norm,
-            }
-        )
+        self._scalars(scalars.of_step(figures, temperature, learning_rate))
 
     def epoch(self, epoch: Epoch) -> None:
         """Keep what the validation part said after the last step, on disk at once.
@@ -71,15 +64,7 @@ class EventFiles:
         Args:
             epoch: what was seen.
         """
-        self._scalars(
-            {
-                "validation/nll_at_one": epoch.validation_nll,
-                "validation/nll_at_training_temperature": epoch.validation_nll_at_training,
-                "validation/accuracy": epoch.validation_accuracy,
-                "validation/macro_f1": epoch.validation_macro_f1,
-                "validation/ece": epoch.validation_ece,
-            }
-        )
+        self._scalars(scalars.of_epoch(epoch))
         self._opened().flush()
 
     def _begin(self, first: int) -> RecordWriter:

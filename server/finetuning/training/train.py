@@ -3,7 +3,6 @@
 import hashlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,13 +19,11 @@ from server.finetuning.training.evaluation import confused, fitted, judge, servi
 from server.finetuning.training.inputs import Encoder, Tokens, encoder_for
 from server.finetuning.training.loop import Fitted, Loop
 from server.finetuning.training.network import Network, network_for
+from server.finetuning.training.recording import recorded
 from server.finetuning.training.reference import tf_idf_reference
 from server.finetuning.training.trainer import Rows, Trainer
 from server.finetuning.training.trainers import new_trainer
 from server.models.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from server.finetuning.training.event_files import EventFiles
 
 CLASSIFIER = "classifier"
 CHECKPOINTS = "checkpoints"
@@ -152,7 +149,7 @@ def _move_weights(
 ) -> Fitted:
     checkpoints = Checkpoints(folder / CHECKPOINTS, _fingerprint(plan, splits), channel)
     weights = class_weights(plan, splits)
-    with _event_files(folder) as files:
+    with recorded(plan, folder, channel) as recorder:
         return Loop(
             trainer,
             plan,
@@ -161,8 +158,8 @@ def _move_weights(
             channel,
             class_weights=weights,
             checkpoints=checkpoints,
-            after_step=files.step,
-            after_epoch=files.epoch,
+            after_step=recorder.step,
+            after_epoch=recorder.epoch,
         ).run()
 
 
@@ -181,14 +178,6 @@ def _manifest(
         temperature_fitted=improved,
         temperature_final=final,
     )
-
-
-def _event_files(folder: Path) -> "EventFiles":
-    try:
-        from server.finetuning.training.event_files import EventFiles
-    except ImportError as error:
-        raise InvalidRequestError("fine-tuning needs tensorboard: pip install 'kelvin-server[finetune]'") from error
-    return EventFiles(folder)
 
 
 def _reference(plan: Plan, splits: Splits, warnings: list[str]) -> Figures | None:
