@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_PREFIX = "KELVIN_"
@@ -110,7 +110,13 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(2 * MEBIBYTE, ge=1024, description="Largest request body; a larger one gets a 413.")
     max_file_bytes: int = Field(128 * MEBIBYTE, ge=1024, description="Largest uploaded file; a larger one gets a 413.")
-    worker_threads: int = Field(0, ge=0, description="CPU threads of a fine-tune; 0: half of the cores.")
+    database_url: SecretStr | None = Field(
+        None, description="Database of the jobs, sqlite:… or postgresql:…; without one, a file in the data folder."
+    )
+    finetune_jobs: int = Field(1, ge=1, le=64, description="Fine-tunes that run at once.")
+    worker_threads: int = Field(
+        0, ge=0, description="CPU threads of a fine-tune; 0: half of the cores, shared by those that run at once."
+    )
     wandb_api_key_file: File | None = Field(
         None, description="File of the key for Weights & Biases; without one, what its own library finds."
     )
@@ -148,6 +154,11 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("; ".join(_describe(detail) for detail in error.errors(include_url=False))) from error
+
+
+def revealed(secret: SecretStr | None) -> str | None:
+    """Return what a secret setting holds, for the one place that needs it; None: it is not set."""
+    return None if secret is None else secret.get_secret_value()
 
 
 def _describe(detail: Any) -> str:

@@ -21,7 +21,7 @@ from server.jobs.service import JobService
 from server.jobs.store import JobStore
 from server.loaded import LoadedModel
 from server.models.reference import parse_model_ref
-from server.settings import Settings
+from server.settings import Settings, revealed
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,15 @@ def open_work(settings: Settings, models: dict[str, LoadedModel]) -> Work:
     """
     files = _open_files(settings)
     classifiers = Classifiers(settings.data_dir, settings.loaded_classifiers)
-    workers = Workers(threads_of(settings.worker_threads))
+    workers = Workers(threads_of(settings.worker_threads, settings.finetune_jobs))
     handlers: dict[Kind, Handler] = {Kind.COMPARISON: ComparisonJob(lambda: models)}
     if isinstance(files, FileStore):
         handlers[Kind.FINETUNE] = FinetuneJob(files, classifiers, workers)
     try:
-        jobs = JobService(JobStore.open(settings.data_dir), handlers)
+        store = JobStore.open(
+            settings.data_dir, revealed(settings.database_url), at_once={Kind.FINETUNE: settings.finetune_jobs}
+        )
+        jobs = JobService(store, handlers)
     except StorageError as error:
         log.error("there will be no jobs: %s", error.message)
         return Work(error, files, error)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from server.errors import NotFoundError
 from server.files.stored_file import Purpose, StoredFile, is_file_id, new_file_id
-from server.jobs.database import translated
+from server.jobs.failures import translated
 from server.jobs.lease import alone_in
 
 log = logging.getLogger(__name__)

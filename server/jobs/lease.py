@@ -1,4 +1,4 @@
-"""Lease: tells the jobs of a living server from those that a dead one left behind."""
+"""Leases: what tells the jobs of a living server from those that a dead one left behind."""
 
 import fcntl
 import os
@@ -6,9 +6,34 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy.orm import Session
 
 
-class Lease:
+class Lease(Protocol):
+    """What a server holds for as long as it lives.
+
+    Attributes:
+        owner: its name, which its jobs have.
+    """
+
+    owner: str
+
+    def reaches(self, owner: str, session: Session) -> bool:
+        """Tell whether the jobs of a server have their files here."""
+
+    def has_ended(self, owner: str, session: Session) -> bool:
+        """Tell whether the jobs of a server may be taken over by this one."""
+
+    def sweep(self) -> None:
+        """Remove what dead servers left."""
+
+    def release(self) -> None:
+        """End the lease; the jobs still under it are free to be taken over."""
+
+
+class FileLease:
     """A lock on a file, which the kernel lets go of when the process ends, however it ends.
 
     So there are no heartbeats to miss and no clocks to compare, and several servers can share a data directory of one
@@ -35,6 +60,14 @@ class Lease:
     def is_held(self, owner: str) -> bool:
         """Tell whether the server of a lease lives."""
         return _is_locked(self._path(owner))
+
+    def reaches(self, owner: str, session: Session) -> bool:
+        """Tell whether the jobs of a server have their files here: all that share a file lease do."""
+        return True
+
+    def has_ended(self, owner: str, session: Session) -> bool:
+        """Tell whether the jobs of a server may be taken over: when it has died."""
+        return not self.is_held(owner)
 
     def sweep(self) -> None:
         """Remove what dead servers left."""

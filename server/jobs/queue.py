@@ -47,7 +47,7 @@ def adopt_jobs(database: Database, lease: Lease, kind: Kind) -> None:
     others = (JobRow.kind == kind) & (JobRow.owner != lease.owner) & JobRow.status.not_in(ENDED)
     with database.write(kind) as session:
         rows = session.scalars(select(JobRow).where(others).order_by(JobRow.number)).all()
-        dead = {owner for owner in {row.owner for row in rows} if not lease.is_held(owner)}
+        dead = {owner for owner in {row.owner for row in rows} if lease.has_ended(owner, session)}
         for row in rows:
             if row.owner in dead:
                 adopt(session, row, lease.owner)
@@ -55,7 +55,7 @@ def adopt_jobs(database: Database, lease: Lease, kind: Kind) -> None:
 
 
 def ahead_of(row: JobRow) -> ColumnElement[bool]:
-    """Describe the jobs that end before a queued one begins.
+    """Describe the jobs of its server that run, or begin before a queued one does.
 
     Args:
         row: of the queued job.

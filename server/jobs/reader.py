@@ -1,5 +1,6 @@
 """JobReader: what can be learnt of jobs, their events and the finished parts of their work."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, select
@@ -16,13 +17,15 @@ from server.jobs.transitions import find
 class JobReader:
     """Reads the store; safe to use from any thread, and every answer is of one moment."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, at_once: Mapping[Kind, int] | None = None) -> None:
         """Read from a database.
 
         Args:
-            database: the file.
+            database: which.
+            at_once: how many jobs of a kind a server runs at once; None: one of each.
         """
         self._database = database
+        self.at_once: Mapping[Kind, int] = at_once or {}
 
     @property
     def changes(self) -> Changes:
@@ -84,7 +87,8 @@ class JobReader:
             row = find(session, job_id)
             if row.status is not Status.QUEUED:
                 return None
-            return session.scalar(select(func.count(JobRow.number)).where(ahead_of(row)))
+            ahead = session.scalar(select(func.count(JobRow.number)).where(ahead_of(row))) or 0
+            return max(0, ahead - self.at_once.get(row.kind, 1) + 1)
 
     def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return events, oldest first.
@@ -132,10 +136,10 @@ class JobReader:
         Raises:
             NotFoundError: there is no such job.
         """
-        query = select(PartRow.key).where(PartRow.job_id == job_id).order_by(PartRow.key)
+        query = select(PartRow.key).where(PartRow.job_id == job_id)
         with self._database.read() as session:
             find(session, job_id)
-            return list(session.scalars(query))
+            return sorted(session.scalars(query))  # databases sort by rules of their own
 
     def part(self, job_id: str, key: str) -> dict[str, Any] | None:
         """Return a finished part; None: there is none of that key."""

@@ -1,10 +1,11 @@
-"""JobRunner: one thread that runs the queued jobs of a kind, one after another."""
+"""JobRunner: a thread that runs the queued jobs of a kind, one after another; several runners take turns."""
 
 import concurrent.futures
 import errno
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from server.jobs.store import JobStore
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
+ADOPT_EVERY_S = 5.0  # where servers of other machines may die
 
 Handler = Callable[[Job, JobContext], dict[str, Any]]
 
@@ -43,6 +45,7 @@ class JobRunner:
         self._store = store
         self._kind = kind
         self._handler = handler
+        self._adopts = False
         self._stopping = threading.Event()
         # A daemon, so that a handler that never asks whether to stop cannot keep the server from ending.
         self._thread = threading.Thread(target=self._run, name=f"jobs-{kind}", daemon=True)
@@ -58,7 +61,13 @@ class JobRunner:
         """
         if adopt:
             self._store.adopt(self._kind)
+        self._adopts = adopt and self._store.shared
         self._thread.start()
+
+    def interrupt(self) -> None:
+        """Interrupt the handler at its next check, and run no further job."""
+        self._stopping.set()
+        self._store.changes.notify(self._kind)
 
     def stop(self, timeout_s: float) -> bool:
         """Interrupt the handler at its next check, put its job back into the queue, and end.
@@ -69,21 +78,30 @@ class JobRunner:
         Returns:
             Whether it has ended; if not, the job is taken over by the next server.
         """
-        self._stopping.set()
-        self._store.changes.notify(self._kind)
+        self.interrupt()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             log.warning("a %s job has not stopped within %g s; the next server runs it again", self._kind, timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        adopted_s = time.monotonic()
         while not self._stopping.is_set():
             changed = self._store.changes.upcoming(self._kind)
             claim = self._claim()
             if claim is not None:
                 self._perform(claim)
+            elif self._adopts and time.monotonic() - adopted_s >= ADOPT_EVERY_S:
+                self._adopt()
+                adopted_s = time.monotonic()
             elif not self._stopping.is_set():
                 concurrent.futures.wait((changed,), POLL_S)  # another process may have queued a job again
+
+    def _adopt(self) -> None:
+        try:
+            self._store.adopt(self._kind)
+        except StorageError as error:
+            log.error("the %s jobs of servers that died cannot be taken over yet: %s", self._kind, error.message)
 
     def _claim(self) -> Claim | None:
         try:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from server.jobs.job import Event, Job, Kind
 from server.jobs.status import Status
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no leases
 
 
 def _names(kinds: type[Kind] | type[Status]) -> list[str]:
@@ -84,6 +84,22 @@ class PartRow(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.id, ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     payload: Mapped[dict[str, Any]]
+
+
+class LeaseRow(Base):
+    """A server that shares this database with others, and until when its jobs are its own.
+
+    `home` names its data folder, which has the files of its jobs; `host` the running system whose kernel can tell
+    whether it lives. Times are the database's, Unix seconds.
+    """
+
+    __tablename__ = "leases"
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    home: Mapped[str]
+    host: Mapped[str]
+    heartbeat_at: Mapped[float]
+    expires_at: Mapped[float]
 
 
 def as_job(row: JobRow) -> Job:

@@ -1,24 +1,28 @@
-"""JobStore: jobs that outlive the server, in one file of the data directory, and the orders that clients give."""
+"""JobStore: jobs that outlive the server, in a file of the data directory or elsewhere, and the orders of clients."""
 
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from server.errors import KelvinError
 from server.jobs.claim import Claim
-from server.jobs.database import Database, translated
+from server.jobs.database import Database
 from server.jobs.errors import JobStateError
+from server.jobs.failures import translated
 from server.jobs.job import Job, Kind, new_id
-from server.jobs.lease import Lease, alone_in
+from server.jobs.lease import FileLease, Lease, alone_in
 from server.jobs.orders import Order, cancel, pause, reject, release, resume
 from server.jobs.queue import adopt_jobs, claim_next
 from server.jobs.reader import JobReader
 from server.jobs.schema import JobRow, as_job
+from server.jobs.shared_lease import SharedLease
 from server.jobs.status import ENDED, Status
 from server.jobs.transitions import find, record
 
@@ -32,41 +36,57 @@ class JobStore(JobReader):
     of a process that has died.
     """
 
-    def __init__(self, database: Database, lease: Lease, folder: Path) -> None:
+    def __init__(
+        self, database: Database, lease: Lease, folder: Path, at_once: Mapping[Kind, int] | None = None
+    ) -> None:
         """Join what `open` has opened.
 
         Args:
-            database: the file.
+            database: has the rows.
             lease: of this process.
             folder: one sub-folder a job, for its files.
+            at_once: how many jobs of a kind a server runs at once; None: one of each.
         """
-        super().__init__(database)
+        super().__init__(database, at_once)
         self._lease = lease
         self._folder = folder
 
     @classmethod
-    def open(cls, data_dir: Path) -> Self:
+    def open(
+        cls, data_dir: Path, database_url: str | None = None, *, at_once: Mapping[Kind, int] | None = None
+    ) -> Self:
         """Open the store of a data directory, and make it if there is none.
 
         Args:
-            data_dir: made if need be; on a local disk.
+            data_dir: made if need be; has the files of jobs.
+            database_url: of a database that several machines may share; None: a file in the data directory, which is
+                then on a local disk.
+            at_once: how many jobs of a kind a server runs at once; None: one of each.
 
         Raises:
             StorageError: it cannot be opened, is damaged, or a newer Kelvin made it.
         """
         with translated(data_dir), ExitStack() as undo:
             data_dir.mkdir(parents=True, exist_ok=True)
-            lease = Lease(data_dir / "leases")
-            undo.callback(lease.release)
+            lease: Lease = (file := FileLease(data_dir / "leases"))
+            undo.callback(file.release)
             with alone_in(data_dir):  # SQLite itself lets only one make the file, and fails for the others
-                database = Database(data_dir / FILE_NAME)
+                database = Database(data_dir / FILE_NAME if database_url is None else database_url)
+                undo.callback(database.close)
+                if database_url is not None:
+                    lease = SharedLease(database, file, data_dir)
             undo.pop_all()
-        return cls(database, lease, data_dir / "jobs")
+        return cls(database, lease, data_dir / "jobs", at_once)
 
     def close(self) -> None:
-        """Close the file, and let go of the jobs that have not ended: the next process to run jobs takes them over."""
-        self._database.close()
+        """Close the store, and let go of the jobs that have not ended: the next process to run jobs takes them over."""
         self._lease.release()
+        self._database.close()
+
+    @property
+    def shared(self) -> bool:
+        """Whether servers of other machines may die unseen, so that their jobs are looked for again and again."""
+        return isinstance(self._lease, SharedLease)
 
     def submit(
         self,
@@ -141,7 +161,7 @@ class JobStore(JobReader):
             JobStateError: it is not paused, nor about to be.
             NotFoundError: there is no such job.
         """
-        return self._order(job_id, partial(resume, owner=self._lease.owner))
+        return self._order(job_id, self._resume)
 
     def release(self, job_id: str) -> Job:
         """Queue a job whose files have been validated.
@@ -174,6 +194,8 @@ class JobStore(JobReader):
             row = find(session, job_id)
             if row.status not in ENDED:
                 raise JobStateError(f"the job is {row.status.value}; cancel it, and delete it when it has ended")
+            if not self._lease.reaches(row.owner, session):
+                raise JobStateError("the job's files are in the data folder of another server; delete it there")
             with translated(folder):
                 if folder.exists():
                     shutil.rmtree(folder)
@@ -186,6 +208,10 @@ class JobStore(JobReader):
     def adopt(self, kind: Kind) -> None:
         """Take over the jobs of processes that have died."""
         adopt_jobs(self._database, self._lease, kind)
+
+    def _resume(self, session: Session, row: JobRow) -> None:
+        here = self._lease.reaches(row.owner, session)  # else whoever has its files goes on with it
+        resume(session, row, owner=self._lease.owner if here else row.owner)
 
     def _order(self, job_id: str, order: Order) -> Job:
         with self._database.write(job_id) as session:

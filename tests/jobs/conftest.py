@@ -1,19 +1,26 @@
-"""A store in a folder of its own, and runners that are stopped when a test ends."""
+"""Stores in a folder of their own, on SQLite and PostgreSQL, and runners that are stopped when a test ends."""
 
 import pytest
 
 from server.jobs.job import Kind
 from server.jobs.runner import JobRunner
 from server.jobs.store import JobStore
+from tests.jobs.postgres import postgres_server  # noqa: F401  # a fixture
 
 
 @pytest.fixture
-def open_store(tmp_path):
+def database_url():
+    """Return where the stores of a test keep their rows; modules whose tests hold everywhere have one of their own."""
+    return
+
+
+@pytest.fixture
+def open_store(tmp_path, database_url):
     """Open the store of the test's folder; each call is another process, as far as the store can tell."""
     stores = []
 
-    def open_store():
-        stores.append(JobStore.open(tmp_path))
+    def open_store(folder=tmp_path, **options):
+        stores.append(JobStore.open(folder, database_url, **options))
         return stores[-1]
 
     yield open_store

@@ -1,4 +1,7 @@
-"""A server of jobs in a process of its own, to be killed: `python -m tests.jobs.server_that_dies DATA_DIR [STUCK]`."""
+"""A server of jobs in a process of its own, to be killed.
+
+`python -m tests.jobs.server_that_dies DATA_DIR [STUCK | --url DATABASE_URL]`
+"""
 
 import os
 import sys
@@ -28,8 +31,10 @@ def work(job, context):
 
 
 if __name__ == "__main__":
-    store = JobStore.open(Path(sys.argv[1]))
-    job = store.submit(Kind.COMPARISON, {"parts": 40} | ({"stuck": int(sys.argv[2])} if len(sys.argv) > 2 else {}))
+    url = sys.argv[3] if "--url" in sys.argv else None
+    stuck = {"stuck": int(sys.argv[2])} if len(sys.argv) == 3 else {}
+    store = JobStore.open(Path(sys.argv[1]), url)
+    job = store.submit(Kind.COMPARISON, {"parts": 40} | stuck)
     JobRunner(store, Kind.COMPARISON, work).start()
     print(job.id, flush=True)
     time.sleep(60)

@@ -12,6 +12,7 @@ from server.errors import InvalidRequestError
 from server.jobs import context, runner, watching
 from server.jobs.interruptions import Interrupted, Superseded
 from server.jobs.job import Kind
+from server.jobs.service import JobService
 from server.jobs.status import Status
 from server.jobs.watching import wait_for_end
 from tests.fakes import wait_until
@@ -345,3 +346,49 @@ def test_many_wait_for_one_job_and_the_loop_goes_on(store, run):
 def test_an_interruption_is_no_exception():
     assert not issubclass(Interrupted, Exception)
     assert not issubclass(Superseded, Exception)
+
+
+def test_as_many_jobs_run_at_once_as_the_store_says_and_the_queue_counts_right(open_store):
+    store = open_store(at_once={Kind.FINETUNE: 3})
+    running, most, lock, go_on = [], [], threading.Lock(), threading.Event()
+
+    def handler(job, context):
+        with lock:
+            running.append(job.id)
+            most.append(len(running))
+        assert go_on.wait(10)
+        with lock:
+            running.remove(job.id)
+        return {}
+
+    ids = [store.submit(Kind.FINETUNE, {}).id for _ in range(6)]
+    assert [store.queue_position(own) for own in ids] == [0, 0, 0, 1, 2, 3]
+    service = JobService(store, {Kind.FINETUNE: handler})
+    wait_until(lambda: len(running) == 3)
+    assert [store.queue_position(own) for own in ids] == [None, None, None, 1, 2, 3]
+    store.cancel(ids[3])
+    assert [store.queue_position(own) for own in ids[4:]] == [1, 2]
+    go_on.set()
+    ended = {Status.SUCCEEDED, Status.CANCELLED}
+    wait_until(lambda: all(store.get(own).status in ended for own in ids))
+    assert max(most) == 3
+    service.close()
+
+
+def test_a_stopping_service_asks_all_its_runners_at_once(open_store):
+    """Each would take a second to stop; one after another they would take three."""
+    store = open_store(at_once={Kind.FINETUNE: 3})
+
+    def handler(job, context):
+        while True:
+            time.sleep(1.0)
+            context.raise_if_cancelled()
+
+    ids = [store.submit(Kind.FINETUNE, {}).id for _ in range(3)]
+    service = JobService(store, {Kind.FINETUNE: handler})
+    wait_until(lambda: all(store.get(own).status is Status.RUNNING for own in ids))
+    began_s = time.monotonic()
+    service.close()
+    assert time.monotonic() - began_s < 2.5
+    again = open_store()
+    assert [again.get(own).status for own in ids] == [Status.QUEUED] * 3

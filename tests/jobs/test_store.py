@@ -9,8 +9,14 @@ from server.errors import InvalidRequestError, NotFoundError
 from server.jobs.errors import JobStateError
 from server.jobs.job import Kind
 from server.jobs.status import ENDED, TRANSITIONS, Status
+from tests.jobs.postgres import EVERYWHERE, url_of
 
 REQUEST = {"prompts": ["Grüße, 世界\u2028"], "seed": 2**63, "temperature": 0.1}
+
+
+@pytest.fixture(params=EVERYWHERE)
+def database_url(request, tmp_path):
+    return url_of(request.param, request, tmp_path)
 
 
 def test_a_job_is_kept_as_it_was_submitted(store, open_store):

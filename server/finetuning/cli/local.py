@@ -27,7 +27,7 @@ from server.jobs.status import Status
 from server.jobs.store import JobStore
 from server.models.reference import parse_model_ref
 from server.models.registry import Registry
-from server.settings import Settings
+from server.settings import Settings, revealed
 
 POLL_S = 0.2
 STOP_S = 15.0
@@ -64,7 +64,7 @@ def kept(settings: Settings) -> Iterator[Kept]:
         StorageError: it cannot be used.
     """
     with ExitStack() as closings:
-        store = closings.enter_context(closing(JobStore.open(settings.data_dir)))
+        store = closings.enter_context(closing(JobStore.open(settings.data_dir, revealed(settings.database_url))))
         classifiers = Classifiers(settings.data_dir, settings.loaded_classifiers)
         yield Kept(store, FileStore.open(settings.data_dir), classifiers, settings)
 

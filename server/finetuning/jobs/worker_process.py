@@ -38,13 +38,14 @@ class RefusedError(KelvinError):
         self.code = code
 
 
-def threads_of(worker_threads: int) -> int:
+def threads_of(worker_threads: int, at_once: int = 1) -> int:
     """Return the CPU threads of a worker.
 
     Args:
         worker_threads: the setting; 0: half of the cores, so that the server keeps the others.
+        at_once: workers that share that half, ≥ 1.
     """
-    return worker_threads or max(1, len(os.sched_getaffinity(0)) // 2)
+    return worker_threads or max(1, len(os.sched_getaffinity(0)) // 2 // at_once)
 
 
 @dataclass(frozen=True, slots=True)

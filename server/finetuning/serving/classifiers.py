@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from server.errors import NotFoundError
 from server.files.store import sync_folder
 from server.finetuning.plan import Plan
-from server.jobs.database import translated
+from server.jobs.failures import translated
 
 if TYPE_CHECKING:
     from server.finetuning.training.classifier import Classifier
