@@ -37,7 +37,7 @@ def rows(tmp_path):
     return file
 
 
-def test_a_file_becomes_a_classifier_that_the_data_directory_keeps(kelvin, rows, tmp_path):
+def test_a_file_becomes_a_classifier_that_the_data_directory_keeps(kelvin, rows, tmp_path, monkeypatch):
     report = tmp_path / "report.html"
     code, out, err = kelvin(
         rows, "--method", "mlp", "--temperature", "linear:2:0.5", "--epochs", 2, "--watch", "--report", report
@@ -52,6 +52,9 @@ def test_a_file_becomes_a_classifier_that_the_data_directory_keeps(kelvin, rows,
     [job] = json.loads(out)
     assert (job["status"], job["method_name"], job["temperature"]["start"]) == ("succeeded", "mlp", 2.0)
     assert "succeeded" in kelvin("list")[1]
+    monkeypatch.setenv("COLUMNS", "60")
+    listed = kelvin("list")[1]
+    assert job["id"] in listed, "ids are whole in the narrowest terminal"
     code, out, err = kelvin("show", job["id"])
     assert (code, job["classifier"] in out, "the job is succeeded" in err) == (0, True, True)
     assert json.loads(kelvin("show", job["id"], "--json")[1]) == job

@@ -184,6 +184,8 @@ def _run(state: "Kept", job_id: str, *, watch: bool, report: Path | None, as_jso
 def _on_change(progress: "Callable[[str, float], None]", *, watch: bool) -> "Callable[[Job, list[Event]], None]":
     def on_change(job: "Job", events: "list[Event]") -> None:
         for event in events:
+            if event.type == "diagnosis":  # told with the figures, once they are there
+                continue
             step = event.type == "metrics" and "validation_nll" not in event.data
             if event.level != "info" or (watch and not step):
                 show_event(event)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from server.finetuning.outcome import Outcome
@@ -36,7 +36,8 @@ def show_outcome(classifier: str, outcome: Outcome) -> None:
 
 def show_finetunes(jobs: Sequence[Mapping[str, Any]]) -> None:
     """Print a table of fine-tunes, newest first."""
-    table = Table("id", "status", "done", "method", "accuracy", "classifier or error", box=None)
+    ids = Column("id", no_wrap=True, min_width=max(len(job["id"]) for job in jobs))  # half an id finds nothing
+    table = Table(ids, "status", "done", "method", "accuracy", Column("classifier or error", overflow="fold"), box=None)
     for job in jobs:
         last = job["classifier"] or (job["error"] or {}).get("message", "")
         accuracy = "" if job["metrics"] is None else f"{job['metrics']['accuracy']:.3f}"
