@@ -34,7 +34,7 @@ OLD_PYTHON = $(PYTHON) is older than Python 3.11, which Kelvin needs: name anoth
 NO_VENV = $(VENV) could not be made; on Debian and Ubuntu the venv module is a package: apt install python3-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types format model bench studies clean
+.PHONY: help serve test robustness audit lint types format model bench studies clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -46,6 +46,12 @@ serve: $(INSTALLED) ## set up, fetch the built-in model, serve it on 127.0.0.1:8
 
 test: $(INSTALLED_DEV) model ## set up, fetch the built-in model, run the tests
 	HF_HUB_OFFLINE=1 $(PYTHON_BIN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+robustness: $(INSTALLED_DEV) ## try every bad input on every route of a running server
+	HF_HUB_OFFLINE=1 $(PYTHON_BIN) -m tests.robustness
+
+audit: $(INSTALLED_DEV) ## ask the advisory database about every installed package
+	$(PYTHON_BIN) .ci/audit $(VENV)/bin/pip-audit $(AUDIT_OPTIONS)
 
 lint: $(INSTALLED_DEV) ## check style, imports between rooms, and the Dockerfile
 	$(VENV)/bin/ruff check

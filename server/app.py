@@ -25,7 +25,7 @@ from server.api import (
     web_page,
 )
 from server.api import metrics as metrics_page
-from server.api.documented import restore_nulls
+from server.api.documented import complete
 from server.api.failures import UnforeseenFailures, install_failures
 from server.api.health import installed_version
 from server.api.openai import chat, completions, models
@@ -40,6 +40,7 @@ from server.models.load import load_spec
 from server.models.progress import Progress
 from server.models.reference import ModelRef, parse_model_ref
 from server.models.tokenizer import Tokenizer
+from server.request_head import HeadLimit, SameOrigin
 from server.security import BodyLimit, RequestId, RequireKey, SecurityHeaders
 from server.settings import Settings
 from server.telemetry import AccessLog, configure_logging
@@ -168,6 +169,8 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
             Middleware(AccessLog),
             Middleware(CountResponses, metrics=metrics),
             Middleware(SecurityHeaders),
+            Middleware(HeadLimit),
+            Middleware(SameOrigin),
             *([] if keys is None else [Middleware(RequireKey, keys=keys)]),
             Middleware(UnforeseenFailures),
             Middleware(
@@ -197,7 +200,7 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
         if isinstance(route, APIRoute) and route.include_in_schema
     ]
     describe = app.openapi
-    app.openapi = lambda: restore_nulls(describe(), routes)  # type: ignore[method-assign]
+    app.openapi = lambda: complete(describe(), routes)  # type: ignore[method-assign]
     return app
 
 

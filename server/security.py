@@ -3,6 +3,8 @@
 Starlette's BaseHTTPMiddleware hides a client's leaving from the routes behind it, so none is used anywhere.
 """
 
+import base64
+import binascii
 import re
 import secrets
 from collections.abc import Mapping
@@ -26,6 +28,8 @@ _SECURITY_HEADERS = {
     "x-frame-options": "DENY",
 }
 
+_BASIC = 'Basic realm="Kelvin: the key is the password, any name will do", charset="UTF-8"'
+_BEARER = 'Bearer realm="Kelvin"'
 _NO_KEY = "this server asks for a key, and this is none of its keys; send one as Authorization: Bearer KEY"
 
 
@@ -84,7 +88,7 @@ class RequireKey:
         elif scope["type"] == "http":
             scope["state"]["facts"]["error"] = "unauthorized"
             body = failure_body(401, _NO_KEY, code="unauthorized", request_id=scope["state"]["request_id"])
-            await JSONResponse(body, 401, {"www-authenticate": 'Bearer realm="Kelvin"'})(scope, receive, send)
+            await JSONResponse(body, 401, {"www-authenticate": _challenge(scope)})(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
 
@@ -92,10 +96,24 @@ class RequireKey:
         return path in self.OPEN_PATHS or path.startswith(self.OPEN_FOLDER)
 
     def _opened(self, scope: Scope) -> bool:
-        scheme, _, text = Headers(scope=scope).get("authorization", "").partition(" ")
-        key = text.strip().encode("latin-1")
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        sent = given.strip().encode("latin-1")
+        key = {"bearer": sent, "basic": _password(sent)}.get(scheme.lower(), b"")
         scope.setdefault("state", {})["owner"] = digest_of(key)
-        return scheme.lower() == "bearer" and self._keys.opens(key)
+        return self._keys.opens(key)
+
+
+def _challenge(scope: Scope) -> str:
+    """Return what a client is asked for: a browser that wants a page can ask its reader for a password and no more."""
+    return _BASIC if "text/html" in Headers(scope=scope).get("accept", "") else _BEARER
+
+
+def _password(given: bytes) -> bytes:
+    """Return what stands for a key in a browser's credentials, whatever the name before it; empty if it is nothing."""
+    try:
+        return base64.b64decode(given, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 class BodyLimit:

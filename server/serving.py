@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from server.api.served import Phase
 from server.errors import UnavailableError
+from server.protocol import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,9 @@ class Server(uvicorn.Server):
             drain_timeout_s: seconds that running requests have to finish.
         """
         # The app writes its own line for a request, and configures logging.
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=FLUSH_S)
+        config = uvicorn.Config(
+            app, http=Protocol, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=FLUSH_S
+        )
         super().__init__(config)
         self._app = app
         self._drain_timeout_s = drain_timeout_s

@@ -9,6 +9,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from server.api.documented import failures, file_answer
+
 router = APIRouter()
 
 _STYLE = """
@@ -31,7 +33,7 @@ _LIMITS = {
 }
 
 
-@router.get("/docs", response_class=HTMLResponse)
+@router.get("/docs", responses=file_answer("text/html", "<!doctype html>…") | failures())
 async def docs(request: Request) -> Response:
     """Show this page."""
     return HTMLResponse(render_docs(request.app.openapi()))

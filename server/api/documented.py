@@ -11,6 +11,7 @@ from server.api.schemas.answers import FailureAnswer
 
 Responses = dict[int | str, dict[str, Any]]
 
+_FAILURE_SCHEMA = {"$ref": "#/components/schemas/FailureAnswer"}
 _FAILURES: dict[int, tuple[str, str, str, str | None]] = {
     400: (
         "The body or a field is wrong; `param` names the field.",
@@ -22,6 +23,12 @@ _FAILURES: dict[int, tuple[str, str, str, str | None]] = {
         "The server asks for a key, and the request has none or a wrong one.",
         "this server asks for a key, and this is none of its keys; send one as Authorization: Bearer KEY",
         "unauthorized",
+        None,
+    ),
+    403: (
+        "A browser has sent this for a page of another site.",
+        "a page of another site has sent this, and no other site may; use the server's own page, or no browser",
+        "forbidden",
         None,
     ),
     409: (
@@ -164,20 +171,32 @@ def _inlined(schema: type[BaseModel]) -> dict[str, Any]:
     return inlined
 
 
-def restore_nulls(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
-    """Put every null back that FastAPI strips from defaults and examples, and return the document.
+def complete(document: dict[str, Any], routes: Iterable[APIRoute]) -> dict[str, Any]:
+    """Make FastAPI's document say what the server does, and return it.
+
+    Every null comes back that FastAPI strips from defaults and examples; what it says of 422 goes, for a wrong value in
+    a path or query is a 400 like any other; and what changes something may be refused to a browser.
 
     Args:
         document: made by FastAPI from these routes, and perhaps from others.
         routes: their own words are put over what is in the document.
     """
+    foreign = _failure(403, *_FAILURES[403])
+    content = {"application/json": {"schema": _FAILURE_SCHEMA, **foreign["content"]["application/json"]}}
     for route in routes:
         [method] = route.methods
         operation = document["paths"][route.path_format][method.lower()]
         operation.update(route.openapi_extra or {})
+        responses = operation["responses"]
+        responses.pop("422", None)
+        if method != "GET":
+            responses["403"] = {"description": foreign["description"], "content": content}
+        operation["responses"] = dict(sorted(responses.items()))
         for status, response in route.responses.items():
-            for media_type, content in response["content"].items():
-                operation["responses"][str(status)]["content"][media_type]["example"] = content["example"]
+            for media_type, own in response["content"].items():
+                operation["responses"][str(status)]["content"][media_type]["example"] = own["example"]
+    for schema in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(schema, None)
     return document
 
 

@@ -5,13 +5,14 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from server.api import finetuning_examples as examples
 from server.api.body import read_body
 from server.api.compare import REPORT_POLICY
 from server.api.disconnect import until_disconnect
 from server.api.documented import answer, failures, file_answer, json_body
+from server.api.download import Download
 from server.api.finetuning import find, finetuning
 from server.api.schemas.finetuning import ClassifyRequest
 from server.api.schemas.finetuning_answers import ClassifyAnswer
@@ -52,7 +53,7 @@ async def job_artifact(request: Request, job_id: str, name: str) -> Response:
     files = await asyncio.to_thread(artifacts, job, store, room.classifiers)
     if name not in files:
         raise NotFoundError("the fine-tune has no such file; result_files of the job lists them", param="name")
-    return FileResponse(files[name], media_type="application/octet-stream", filename=name)
+    return Download(files[name], name)
 
 
 @router.post(

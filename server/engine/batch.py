@@ -1,6 +1,7 @@
 """Batch: continuous batching. Samples join and leave between steps, and each step draws for all that decode."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from server.backends.base import Backend, Decoded
@@ -12,9 +13,11 @@ from server.engine.pace import Pace
 from server.engine.request import FinishReason, Request, Sample
 from server.engine.scheduler import Scheduler
 from server.engine.stream import TokenEvent
-from server.errors import KelvinError, NumericalError, QueueTimeoutError
+from server.errors import InvalidRequestError, KelvinError, NumericalError, QueueTimeoutError
 
 log = logging.getLogger(__name__)
+
+_RULES = ("allowed_token_ids", "bad_words", "no_repeat_ngram_size")  # which can forbid every token
 
 
 class Batch:
@@ -235,9 +238,7 @@ class Batch:
         if sample.slot is None:  # it ended at an earlier step, or a sibling's row failed and took the request with it
             return
         if not decoded.finite[row]:
-            self.counts.not_finite += 1
-            error = NumericalError("the model's logits were not finite for this request; its numbers cannot be trusted")
-            self._fail([sample], error)
+            self._fail([sample], self._nothing_drawn(sample))
             return
         sample.num_generated += 1
         self.counts.generated_tokens += 1
@@ -250,6 +251,27 @@ class Batch:
         self._outbox.add(sample.request.stream, event)
         if event.finish_reason is not None:
             self._retire(sample, FinishReason(event.finish_reason))
+
+    def _nothing_drawn(self, sample: Sample) -> KelvinError:
+        """Say why a row had no token to draw: its request's rules left none, or the model's numbers went wrong."""
+        params, slot = sample.request.params, sample.slot
+        rules = [name for name in _RULES if getattr(params, name)]
+        if rules and slot is not None and self._is_sane(slot):
+            return InvalidRequestError(
+                f"{rules[0]} leaves no token to draw, alone or with bad_words, no_repeat_ngram_size and min_tokens; "
+                "loosen one of them",
+                param=rules[0],
+            )
+        self.counts.not_finite += 1
+        return NumericalError("the model's logits were not finite for this request; its numbers cannot be trusted")
+
+    def _is_sane(self, slot: int) -> bool:
+        """Tell whether the model's own logits are numbers."""
+        try:
+            return all(map(math.isfinite, self.backend.logits(slot)))
+        except Exception:
+            log.exception("the logits of a row that had no token to draw could not be read")
+            return False
 
     def _fail(self, samples: Iterable[Sample], error: KelvinError) -> None:
         for request in {id(sample.request): sample.request for sample in samples}.values():

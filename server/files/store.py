@@ -174,9 +174,13 @@ class FileStore:
             shutil.rmtree(going)
 
     def _read(self, file_id: str) -> StoredFile | None:
+        folder = self._folder / file_id
+        if any(path.is_symlink() for path in (folder, folder / _ABOUT, folder / _CONTENT)):
+            log.error("%s holds a link, which may lead out of the data directory; remove it", folder)
+            return None
         try:
             with translated(self._folder), suppress(FileNotFoundError):  # perhaps deleted a moment ago
-                return StoredFile.model_validate_json((self._folder / file_id / _ABOUT).read_bytes())
+                return StoredFile.model_validate_json((folder / _ABOUT).read_bytes())
         except ValidationError:
             log.error("%s is damaged; remove it", self._folder / file_id)
         return None

@@ -87,6 +87,16 @@ def test_a_process_that_was_killed_is_replaced(template):
         ("{% include '/etc/passwd' %}", "TypeError"),
         ("{% if %}", "it is broken"),
         ("{{ range(999999999) }}", "OverflowError"),
+        ("{{ 10 ** 10 ** 10 }}", "more than 0.5 s"),
+        ("{{ 'x' | center(9999999999) }}", "MemoryError"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "RecursionError"),
+        ("{{ '{0.__class__}'.format(messages) }}", "SecurityError"),
+        ("{% set f = '{0.__class__}'.format %}{{ f(messages) }}", "SecurityError"),
+        ("{{ messages | map('attr', '__class__') | map(attribute='__mro__') | list }}", "SecurityError|UndefinedError"),
+        ("{{ lipsum.__globals__.os.system('id') }}", "SecurityError"),
+        ("{{ cycler.__init__.__globals__ }}", "SecurityError"),
+        ("{{ raise_exception.__globals__ }}", "SecurityError"),
+        ("{{ messages[0].update(role='system') }}", "SecurityError"),
     ],
 )
 def test_a_template_that_does_not_take_the_messages_harms_nobody(template, source, words):

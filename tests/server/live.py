@@ -7,6 +7,7 @@ import uvicorn
 
 from server.api.served import Phase
 from server.app import create_app
+from server.protocol import Protocol
 from tests.fakes import wait_until
 
 
@@ -14,7 +15,9 @@ from tests.fakes import wait_until
 def serving(settings, load):
     """Give the address of a server that is ready."""
     app = create_app(settings, load=load)
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app, http=Protocol, ws="none", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,6 +1,7 @@
 """API keys: nothing is open without one but liveness, no key is ever shown, and nobody is open by accident."""
 
 import asyncio
+import base64
 import hmac
 import json
 import socket
@@ -81,6 +82,25 @@ def test_anything_else_is_a_401_in_the_one_shape(client, headers):
     assert (error["code"], error["type"], error["param"]) == ("unauthorized", "authentication_error", None)
     assert error["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def basic(key, name="reader"):
+    return {"authorization": "Basic " + base64.b64encode(f"{name}:{key}".encode()).decode()}
+
+
+def test_a_browser_asks_its_reader_for_the_key(client):
+    """A browser cannot send a bearer's header for a page; it can ask for a password, and sends it again by itself."""
+    page = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path in ("/docs", "/compare/x/report.html", "/openapi.json"):
+        refusal = client.get(path, headers=page)
+        assert refusal.status_code == 401
+        assert refusal.headers["www-authenticate"].startswith('Basic realm="Kelvin')
+    for key in KEYS:  # one of them has a colon
+        for name in ("reader", ""):
+            assert client.get("/docs", headers=page | basic(key, name)).status_code == 200
+    wrong = [basic(""), basic("x" * 20), {"authorization": "Basic"}, {"authorization": "Basic !"}, basic(KEYS[0] + " ")]
+    for headers in (*wrong, {"authorization": "Basic " + base64.b64encode(KEYS[0].encode()).decode()}):
+        assert client.get("/docs", headers=page | headers).status_code == 401
 
 
 def test_no_route_is_open_but_liveness_and_the_page(client):

@@ -186,3 +186,23 @@ def test_a_failing_backend_is_a_500_without_its_secrets(serve):
     assert response.json()["error"]["code"] == "internal_error"
     assert "poison" not in response.text
     generate(client)
+
+
+@pytest.mark.parametrize(
+    ("rule", "param"),
+    [
+        ({"allowed_token_ids": [256], "min_tokens": 1}, "allowed_token_ids"),
+        ({"bad_words": ["a"], "no_repeat_ngram_size": 1}, "bad_words"),
+        ({"no_repeat_ngram_size": 1}, "no_repeat_ngram_size"),
+    ],
+)
+def test_rules_that_leave_no_token_are_the_requests_own_fault(serve, rule, param):
+    """The sampler finds nothing to draw in a row whose logits are fine; were they not, that would be a 500 still."""
+    backend = FakeBackend()
+    backend.not_finite = lambda prompt_ids, step: True
+    client = serve(backend)
+    error = refused(client, **rule)
+    assert (error["code"], error["param"]) == ("invalid_request", param)
+    assert "no token to draw" in error["message"]
+    backend.raw_logits = [float("nan")] * 258
+    assert refused(client, 500, **rule)["code"] == "numerical_error"

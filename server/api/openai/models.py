@@ -1,6 +1,7 @@
 """/v1/models: which models and classifiers are served, in OpenAI's shape."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,6 +15,7 @@ from server.api.schemas.openai_answers import ModelAnswer, ModelDeletedAnswer, M
 from server.api.served import find_model, require_phase
 from server.finetuning.jobs.service import Finetuning
 from server.finetuning.serving.classifiers import PREFIX, Classifiers
+from server.errors import NotFoundError
 from server.jobs.errors import JobStateError
 from server.loaded import LoadedModel
 
@@ -58,12 +60,21 @@ def describe_classifier(name: str, classifiers: Classifiers) -> dict[str, Any]:
     Raises:
         NotFoundError: there is none of this name.
     """
-    created = int(classifiers.path(name).stat().st_mtime)
-    return {"id": name, "object": "model", "created": created, "owned_by": "kelvin", "task": "classification"}
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(classifiers.published_at(name)),
+        "owned_by": "kelvin",
+        "task": "classification",
+    }
 
 
 def _describe_classifiers(classifiers: Classifiers) -> list[dict[str, Any]]:
-    return [describe_classifier(name, classifiers) for name in classifiers.names()]
+    described = []
+    for name in classifiers.names():
+        with suppress(NotFoundError):  # deleted a moment ago
+            described.append(describe_classifier(name, classifiers))
+    return described
 
 
 def describe_model(model: LoadedModel) -> dict[str, Any]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from server.finetuning.training.classifier import Classifier
 
 PREFIX = "ft:"
-_NAME = re.compile(r"ft:[A-Za-z0-9][A-Za-z0-9._-]*:[A-Za-z0-9_-]*:[0-9a-f]{8}")
+_NAME = re.compile(
+    r"(?=.{1,200}\Z)ft:[A-Za-z0-9][A-Za-z0-9._-]*:[A-Za-z0-9_-]*:[0-9a-f]{8}"
+)  # no file's name is longer
 _GOING = ".going-"
 
 
@@ -82,12 +84,23 @@ class Classifiers:
             NotFoundError: there is none of this name.
         """
         folder = self._folder / name
-        if not (_NAME.fullmatch(name) and folder.is_dir()):
+        if not (_NAME.fullmatch(name) and folder.is_dir() and not folder.is_symlink()):
             raise NotFoundError(
                 "there is no classifier of this name; a fine-tune that has succeeded names its own in fine_tuned_model",
                 param="model",
             )
         return folder
+
+    def published_at(self, name: str) -> float:
+        """Return when a classifier was published, in seconds of Unix time.
+
+        Raises:
+            NotFoundError: there is none of this name.
+        """
+        try:
+            return self.path(name).stat().st_mtime
+        except FileNotFoundError:  # deleted since it was found
+            raise NotFoundError("there is no classifier of this name any more", param="model") from None
 
     def get(self, name: str) -> "Classifier":
         """Return a classifier, loaded if it is not in memory; for one thread at a time.

@@ -1,0 +1,75 @@
+"""Request heads: those that are too long, that can be read in two ways, or that another site's page has sent."""
+
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from server.api.failures import failure_body
+
+MAX_HEAD_BYTES = 32 * 1024
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_TOO_LONG = f"the path and the headers have more than {MAX_HEAD_BYTES} bytes; send fewer and shorter ones"
+_AMBIGUOUS = "Content-Length and Transfer-Encoding contradict each other; send one of them"
+_FOREIGN = "a page of another site has sent this, and no other site may; use the server's own page, or no browser"
+
+
+class HeadLimit:
+    """Refuses a head that is too long, and one whose body two servers would end in two places."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 431 or 400."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        num_bytes = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if num_bytes + sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEAD_BYTES:
+            await _refuse(scope, receive, send, 431, _TOO_LONG, code="head_too_large")
+        elif "content-length" in headers and "transfer-encoding" in headers:
+            await _refuse(scope, receive, send, 400, _AMBIGUOUS, code="invalid_request")
+        else:
+            await self._app(scope, receive, send)
+
+
+class SameOrigin:
+    """Refuses what a browser sends on behalf of another site's page; such a page could act in its visitor's name.
+
+    A browser says for whom it asks, and a page cannot make it lie. Whatever is no browser says nothing, and passes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on that only reads, or is no other site's; or answer 403."""
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS and _is_foreign(Headers(scope=scope)):
+            await _refuse(scope, receive, send, 403, _FOREIGN, code="forbidden")
+        else:
+            await self._app(scope, receive, send)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")  # none: the reader's own doing
+    origin = headers.get("origin")
+    return origin is not None and _host_of(origin) != headers.get("host")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, message: str, *, code: str) -> None:
+    state = scope["state"]
+    state["facts"]["error"] = code
+    body = failure_body(status, message, code=code, request_id=state["request_id"])
+    await JSONResponse(body, status, {"connection": "close"})(scope, receive, send)

@@ -1,0 +1,33 @@
+"""python -m tests.robustness [EVERY]: walk the whole list of bad inputs on every route, and print what came of it."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.robustness.live_server import live_server
+from tests.robustness.walk import GROWTH_BYTES, Walk
+
+
+def main(every):
+    """Walk, print, and return the exit code."""
+    with tempfile.TemporaryDirectory(prefix="kelvin-robustness-") as folder, live_server(Path(folder)) as server:
+        started_s = time.monotonic()
+        walk = Walk(server)
+        num_routes = walk.everything(every)
+        complaints = server.complaints()
+    print(*walk.failures, sep="\n", end="\n" if walk.failures else "")
+    print(*complaints[:20], sep="\n", end="\n" if complaints else "")
+    for kind, count in sorted(walk.tried.items()):
+        print(f"{kind:>12} {count:6}")
+    seconds, name = walk.slowest
+    print(
+        f"{walk.tried.total()} bad inputs on {num_routes} routes in {time.monotonic() - started_s:.0f} s: "
+        f"{len(walk.failures)} failed, {len(complaints)} errors in the log; slowest answer {seconds:.2f} s ({name}); "
+        f"memory grew by {walk.growth_bytes / 2**20:.0f} MiB"
+    )
+    return int(bool(walk.failures or complaints) or walk.growth_bytes > GROWTH_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1))
