@@ -87,15 +87,11 @@ def test_a_process_that_was_killed_is_replaced(template):
         ("{% include '/etc/passwd' %}", "TypeError"),
         ("{% if %}", "it is broken"),
         ("{{ range(999999999) }}", "OverflowError"),
-        ("{{ 10 ** 10 ** 10 }}", "more than 0.5 s"),
+        ("{{ (10 ** 9) ** (10 ** 10) }}", "more than 0.5 s|MemoryError"),
         ("{{ 'x' | center(9999999999) }}", "MemoryError"),
         ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "RecursionError"),
-        ("{{ '{0.__class__}'.format(messages) }}", "SecurityError"),
-        ("{% set f = '{0.__class__}'.format %}{{ f(messages) }}", "SecurityError"),
-        ("{{ messages | map('attr', '__class__') | map(attribute='__mro__') | list }}", "SecurityError|UndefinedError"),
-        ("{{ lipsum.__globals__.os.system('id') }}", "SecurityError"),
         ("{{ cycler.__init__.__globals__ }}", "SecurityError"),
-        ("{{ raise_exception.__globals__ }}", "SecurityError"),
+        ("{{ lipsum.__globals__.os.system('id') }}", "SecurityError"),
         ("{{ messages[0].update(role='system') }}", "SecurityError"),
     ],
 )
@@ -105,6 +101,24 @@ def test_a_template_that_does_not_take_the_messages_harms_nobody(template, sourc
         with pytest.raises(InvalidRequestError, match=words) as refusal:
             say(chat, "hello")
         assert refusal.value.param == "messages"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ '{0.__class__}'.format(messages) }}",
+        "{% set f = '{0.__class__}'.format %}{{ f(messages) }}",
+        "{{ '{0[0].append}'.format([messages]) }}",
+        "{{ messages | attr('__class__') }}",
+        "{{ raise_exception.__globals__ }}",
+        "{{ strftime_now.__code__ }}",
+        "{{ lipsum.__globals__ }}",
+        "{{ self.__init__ }}",
+    ],
+)
+def test_a_template_sees_nothing_of_what_it_runs_in(template, source):
+    """What the sandbox does not show is empty, whichever way it is asked for."""
+    assert say(template(source), "hello") == [""]
 
 
 def test_a_refusal_in_words_of_the_message_is_not_repeated(template):

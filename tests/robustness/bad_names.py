@@ -5,8 +5,9 @@ from tests.robustness.routes import quoted
 
 NAMES = (
     "nothing", "..", ".", "../../etc/passwd", "/etc/passwd", "%2e%2e%2fetc", "a\0b", "\ud7ff", "é", "🦊", "x" * 3000,
-    "a b", "' OR 1=1 --", "*", "%", "{id}", "<script>", "-1", "0", "file-" + "0" * 24, "cmp-nothing", "ft:" + "a" * 300 + ":x:00000000", "ftjob-nothing",
-    "ft:tiny:x:0", "a\nb", "\\..\\..", "con", "file-../../../../etc", "job.db", "manifest.json/", "~root", "$HOME",
+    "a b", "' OR 1=1 --", "*", "%", "{id}", "<script>", "-1", "0", "file-" + "0" * 24, "cmp-nothing",
+    "ft:" + "a" * 300 + ":x:00000000", "ftjob-nothing", "ft:tiny:x:0",
+    "a\nb", "\\..\\..", "con", "file-../../../../etc", "job.db", "manifest.json/", "~root", "$HOME",
     "weights.safetensors\0.txt",
 )  # fmt: skip
 VALUES = (

@@ -1,8 +1,8 @@
 """Schemathesis on a running server: what its OpenAPI document says is what it does.
 
 It sends what the document allows and what it does not, and holds every answer to the documented statuses, types and
-schemas; what the document forbids must be refused. That all it allows be taken is not asked: a token id may be too large
-for the model that is there, and a prompt too long.
+schemas; what the document forbids must be refused. That all it allows be taken is not asked: a token id may be too
+large for the model that is there, and a prompt too long.
 """
 
 import re

@@ -1,20 +1,35 @@
-"""A short walk, one bad input in twenty of each kind on each route; `make robustness` takes all of them."""
+"""A short walk and a short run of schemathesis on one running server; `make robustness` takes all of the inputs."""
 
+import pytest
+
+from tests.robustness.conformance import conformance
 from tests.robustness.live_server import live_server
 from tests.robustness.walk import GROWTH_BYTES, Walk
 
-EVERY = 20
+EVERY = 25  # one bad input in so many of each kind, on each route
 
 
-def test_no_bad_input_harms_a_server(tmp_path):
-    with live_server(tmp_path) as server:
-        walk = Walk(server)
-        num_routes = walk.everything(EVERY)
-        complaints = server.complaints()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with live_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+def test_no_bad_input_harms_a_server(server):
+    walk = Walk(server)
+    num_routes = walk.everything(EVERY)
     print(f"\n{walk.tried.total()} bad inputs on {num_routes} routes: {len(walk.failures)} failed")
     assert walk.failures == []
-    assert complaints == []
+    assert server.complaints() == []
     assert walk.growth_bytes < GROWTH_BYTES
     assert num_routes > 35
     assert walk.tried.total() > 1000
     assert set(walk.tried) == {"heads", "requests", "names", "bodies", "forms", "data sets", "pipelines"}
+
+
+def test_what_the_document_says_is_what_the_server_does(server):
+    exit_code, num_cases, output = conformance(server.port, max_examples=1, seconds=20)
+    print(f"\nschemathesis: {num_cases} cases")
+    assert exit_code == 0, output[-6000:]
+    assert num_cases > 200
+    assert server.complaints() == []

@@ -13,9 +13,9 @@ from server.api.finetuning import finetuning
 from server.api.openai import examples
 from server.api.schemas.openai_answers import ModelAnswer, ModelDeletedAnswer, ModelList
 from server.api.served import find_model, require_phase
+from server.errors import NotFoundError
 from server.finetuning.jobs.service import Finetuning
 from server.finetuning.serving.classifiers import PREFIX, Classifiers
-from server.errors import NotFoundError
 from server.jobs.errors import JobStateError
 from server.loaded import LoadedModel
 
