@@ -1,10 +1,10 @@
-"""Request heads: those that are too long, that can be read in two ways, or that another site's page has sent."""
+"""Request heads: those that are too long, can be read in two ways, ask for parts, or that another site has sent."""
 
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.failures import failure_body
 
@@ -34,6 +34,29 @@ class HeadLimit:
             await _refuse(scope, receive, send, 400, _AMBIGUOUS, code="invalid_request")
         else:
             await self._app(scope, receive, send)
+
+
+class WholeFiles:
+    """Has every file sent whole: a `Range` may be ignored, says HTTP, and with it goes all that can be wrong in one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on without its `Range`, and an answer without the promise of any."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_whole(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if "accept-ranges" in headers:
+                    headers["accept-ranges"] = "none"
+            await send(message)
+
+        asked = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
+        await self._app({**scope, "headers": asked}, receive, send_whole)
 
 
 class SameOrigin:

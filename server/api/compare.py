@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from server.api import examples
 from server.api.body import read_body
@@ -17,6 +17,7 @@ from server.api.event_stream import EventStream
 from server.api.idempotency import idempotency_key
 from server.api.job_events import stream_events
 from server.api.job_store import job_store
+from server.api.report_answer import report_answer
 from server.api.schemas.answers import ComparisonAnswer, ComparisonList, DeletedAnswer
 from server.api.schemas.compare import CompareRequest
 from server.api.served import find_model
@@ -32,11 +33,6 @@ from server.jobs.store import JobStore
 from server.jobs.watching import wait_for_end
 
 MAX_PAGE = 100
-# The report's scripts and styles are in the page itself, which may load nothing else and send nothing anywhere.
-REPORT_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
 router = APIRouter()
 
 
@@ -133,8 +129,7 @@ async def report(request: Request, comparison_id: str) -> Response:
     result = await _result(store, job)
     if result is None:
         raise JobStateError(f"the comparison is {job.status.value}; its report is there when it has succeeded")
-    page = await asyncio.to_thread(_page, store, job, result)
-    return HTMLResponse(page, headers={"content-security-policy": REPORT_POLICY})
+    return report_answer(await asyncio.to_thread(_page, store, job, result))
 
 
 def describe(job: Job, report: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from server.api import finetuning_examples as examples
 from server.api.documented import answer, failures, file_answer, form_body
-from server.api.download import Download
 from server.api.job_store import job_store
 from server.api.paging import as_page
 from server.api.schemas.finetuning_answers import FileAnswer, FileDeletedAnswer, FileList
@@ -77,7 +76,7 @@ async def file_content(request: Request, file_id: str) -> Response:
     files = file_store(request)
     about = await asyncio.to_thread(files.get, file_id)
     path = await asyncio.to_thread(files.path_of, file_id)
-    return Download(path, about.filename)
+    return FileResponse(path, media_type="application/octet-stream", filename=about.filename)
 
 
 @router.delete(

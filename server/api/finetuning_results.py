@@ -5,15 +5,14 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from server.api import finetuning_examples as examples
 from server.api.body import read_body
-from server.api.compare import REPORT_POLICY
 from server.api.disconnect import until_disconnect
 from server.api.documented import answer, failures, file_answer, json_body
-from server.api.download import Download
 from server.api.finetuning import find, finetuning
+from server.api.report_answer import report_answer
 from server.api.schemas.finetuning import ClassifyRequest
 from server.api.schemas.finetuning_answers import ClassifyAnswer
 from server.errors import InvalidRequestError, NotFoundError
@@ -38,8 +37,7 @@ async def job_report(request: Request, job_id: str) -> Response:
     result = await asyncio.to_thread(store.result, job.id)
     if result is None:
         raise JobStateError(f"the fine-tune is {job.status.value}; its report is there when it has succeeded")
-    page = await asyncio.to_thread(_page, Plan.model_validate(job.request), result)
-    return HTMLResponse(page, headers={"content-security-policy": REPORT_POLICY})
+    return report_answer(await asyncio.to_thread(_page, Plan.model_validate(job.request), result))
 
 
 @router.get(
@@ -53,7 +51,7 @@ async def job_artifact(request: Request, job_id: str, name: str) -> Response:
     files = await asyncio.to_thread(artifacts, job, store, room.classifiers)
     if name not in files:
         raise NotFoundError("the fine-tune has no such file; result_files of the job lists them", param="name")
-    return Download(files[name], name)
+    return FileResponse(files[name], media_type="application/octet-stream", filename=name)
 
 
 @router.post(

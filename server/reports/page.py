@@ -1,7 +1,11 @@
 """Page: the shell of every report, one page of HTML that asks for nothing outside itself."""
 
+import base64
+import hashlib
 import html
+import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib import resources
 from string import Template
 
@@ -25,16 +29,39 @@ def page(
     Returns:
         HTML that is light or dark as its reader likes.
     """
-    shell = Template(resources.files("server.reports").joinpath("page.html").read_text(encoding="utf-8"))
-    return shell.substitute(
+    return Template(_shell()).substitute(
         title=html.escape(title),
         facts=html.escape(facts),
         verdict="".join(map(_sentence, verdict)),
         warnings=_warnings(warnings),
         sections="\n".join(sections),
         style=style,
-        plotly=get_plotlyjs().replace("</script", r"<\/script"),
+        plotly=_plotly(),
+        policy=policy(),
     )
+
+
+@lru_cache(maxsize=1)
+def policy() -> str:
+    """Return what a browser is to let a report do: run the page's two scripts, known by their hashes, and load nothing.
+
+    Whatever else might stand in a page, in a completion or in the name of an arm, would not be run.
+    """
+    [drawing] = [script for script in re.findall("<script>(.*?)</script>", _shell(), re.DOTALL) if script != "$plotly"]
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in (_plotly(), drawing.replace("$$", "$")))
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def _shell() -> str:
+    return resources.files("server.reports").joinpath("page.html").read_text(encoding="utf-8")
+
+
+def _plotly() -> str:
+    return str(get_plotlyjs()).replace("</script", r"<\/script")
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
 def _sentence(sentence: str) -> str:

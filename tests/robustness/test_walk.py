@@ -1,5 +1,7 @@
 """A short walk and a short run of schemathesis on one running server; `make robustness` takes all of the inputs."""
 
+from contextlib import closing
+
 import pytest
 
 from tests.robustness.conformance import conformance
@@ -16,8 +18,8 @@ def server(tmp_path_factory):
 
 
 def test_no_bad_input_harms_a_server(server):
-    walk = Walk(server)
-    num_routes = walk.everything(EVERY)
+    with closing(Walk(server)) as walk:
+        num_routes = walk.everything(EVERY)
     print(f"\n{walk.tried.total()} bad inputs on {num_routes} routes: {len(walk.failures)} failed")
     assert walk.failures == []
     assert server.complaints() == []

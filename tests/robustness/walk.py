@@ -10,6 +10,7 @@ from tests.robustness.bad_bodies import bad_bodies
 from tests.robustness.bad_files import DATA_SETS, bad_forms, upload
 from tests.robustness.bad_names import bad_names
 from tests.robustness.bad_requests import bad_requests, heads
+from tests.robustness.bad_rows import bad_rows, dawdle, train
 from tests.robustness.case import ANY, Case
 from tests.robustness.routes import form, read_routes
 from tests.robustness.wire import Client, Refused, as_json, connection, read, request_bytes, send
@@ -42,6 +43,10 @@ class Walk:
         self._good = self._client.send(GOOD).json()["choices"][0]["token_ids"]
         self._least_bytes = server.resident_bytes()
 
+    def close(self):
+        """Close the connection."""
+        self._client.close()
+
     def everything(self, every=1):
         """Walk all kinds on all routes.
 
@@ -69,8 +74,15 @@ class Walk:
             if route.form:
                 self._data_sets(route, next(own for own in routes if own.path.endswith("/validate")), every)
         self._pipelines()
-        self._client.close()
         return len(routes)
+
+    def slowly(self):
+        """Try what takes a training or half a minute: a classifier's inputs, and clients that dawdle."""
+        self._try_all("rows", bad_rows(train(self._client)), 1)
+        count, troubles = dawdle(self._server.port, read_routes(self._server.port))
+        self.tried["dawdlers"] += count
+        self.failures += troubles
+        self._good_again("dawdlers")
 
     def _things(self):
         """Make one of each thing that has an id, and return the ids by the names that paths have."""

@@ -184,3 +184,26 @@ def test_damaged_notes_about_a_file_are_left_out(client, settings):
     (settings.data_dir / "files" / damaged["id"] / "file.json").write_text("{")
     assert [file["id"] for file in client.get("/v1/files").json()["data"]] == [kept["id"]]
     assert client.get(f"/v1/files/{damaged['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "given", ["bytes=0-3", "bytes=9999-", "bytes=5-2", "lines=1", "", "0", "bytes=" + "0-1," * 500]
+)
+def test_a_file_comes_whole_whatever_part_is_asked_for(client, given):
+    file_id = upload(client).json()["id"]
+    for path in (f"/v1/files/{file_id}/content", "/", "/web/main.js"):
+        answer = client.get(path, headers={"range": given})
+        assert answer.status_code == 200
+        assert answer.content == client.get(path).content
+        assert answer.headers["accept-ranges"] == "none"
+
+
+def test_a_file_that_is_a_link_is_none(client, settings, tmp_path):
+    """Nothing that the server writes is a link; one may lead out of the data directory."""
+    (tmp_path / "secret").write_text("secret")
+    file_id = upload(client).json()["id"]
+    content = settings.data_dir / "files" / file_id / "content"
+    content.unlink()
+    content.symlink_to(tmp_path / "secret")
+    assert client.get(f"/v1/files/{file_id}/content").status_code == 404
+    assert client.get("/v1/files").json()["data"] == []
