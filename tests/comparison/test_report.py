@@ -1,6 +1,10 @@
 """The report's page: everything is in it, nothing else is asked for, and no text of a model becomes markup."""
 
+import base64
+import hashlib
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -10,8 +14,11 @@ from hypothesis import strategies as st
 from server.comparison.first_divergence import first_divergence, shared_text
 from server.comparison.metrics import METRICS
 from server.comparison.report import report_html
+from server.reports.page import policy
 from tests.comparison.example import example
 from tests.page import EVIL, Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +102,30 @@ def test_what_two_texts_share_ends_before_a_word_that_they_share_a_part_of():
     assert shared_text("the old man", "the old man") == 11
     assert shared_text("the old man", "the old woman") == 8
     assert shared_text("abc", "abd") == 0
+
+
+def test_a_browser_may_run_the_pages_own_scripts_and_no_other():
+    """The policy names them by their hashes, which are computed here once more from what is in the page."""
+    text = report_html(*example(prompts=4))
+    own = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in own]
+    assert len(hashes) == 2
+    allowed = policy().split("script-src ")[1].split(";")[0].split()
+    assert allowed == [f"'sha256-{known}'" for known in hashes]
+    assert f'content="{policy()}"' in text
+    assert "'unsafe-inline'" not in allowed
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to open the page in")
+def test_a_browser_draws_the_figures_and_runs_nothing_that_was_slipped_in(tmp_path):
+    slipped = '<script>document.title = "slipped in"</script><img src=x onerror="document.title=1">'
+    page = tmp_path / "report.html"
+    page.write_text(report_html(*example(prompts=4)).replace("<main>", f"<main>{slipped}"), encoding="utf-8")
+    shown = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=10000",
+         "--dump-dom", page.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    assert shown.count('class="main-svg"') >= 6
+    assert "<title>slipped in" not in shown
+    assert "<title>1</title>" not in shown
