@@ -1,14 +1,18 @@
 """Time a backend's decode step: tokens a second at several batch sizes, beside what others make of the same model.
 
     python benchmarks/decode.py [--rows 1 8 32] [--no-baseline]
+    python benchmarks/decode.py --quantization int8 [--llama PYTHON --gguf FILE]
     python benchmarks/decode.py --framework tensorflow [--keras-hub DIR]
 
-Prints a table and writes `benchmarks/results/decode.json`, or `decode-tensorflow.json`. Everything is measured in one
-run on one machine: the memory bandwidth, the backend's compiled step (temperature 0.8, top-p 0.95, a seed a row), and
-the others in Kelvin's type: beside torch `transformers` generate, beside TensorFlow Kelvin's torch backend, and the
-generate of KerasHub (see `peers/keras_generate.py`) where DIR holds it:
+Prints a table and writes `benchmarks/results/decode.json`, `decode-int8.json` or `decode-tensorflow.json`. Everything
+is measured in one run on one machine: the memory bandwidth, the backend's compiled step (temperature 0.8, top-p 0.95, a
+seed a row), and the others in Kelvin's type: beside torch `transformers` generate, beside TensorFlow Kelvin's torch
+backend, and the generate of KerasHub (see `peers/keras_generate.py`) where DIR holds it:
 
     pip install --target DIR --no-deps keras-hub kagglehub kagglesdk
+
+Beside weights of eight bits stand Kelvin's unquantised ones, and llama.cpp's bfloat16 and Q8_0 where PYTHON is the
+interpreter of an environment with llama-cpp-python and FILE the model's GGUF (see `peers/llama_quantized.py`).
 
 A prefill that generate does is subtracted. Each side runs in a process of its own, with the threads that it sets up for
 itself. Medians over repeats; run it on a quiet machine.
@@ -18,13 +22,12 @@ import argparse
 import json
 import logging
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from floor import add_bandwidth_shares, bytes_per_step, measure_machine, timed
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +43,9 @@ from server.settings import load_settings
 PROMPT_LENGTH, NEW_TOKENS, SLOTS = 22, 64, 32
 TEMPERATURE, TOP_P = 0.8, 0.95
 RESULTS = Path(__file__).parent / "results"
-KERAS = Path(__file__).parent / "peers" / "keras_generate.py"
+PEERS = Path(__file__).parent / "peers"
+KERAS = PEERS / "keras_generate.py"
+LLAMA = ["llama_bf16", "llama_q8_0"]
 
 
 def main() -> None:
@@ -52,14 +57,16 @@ def main() -> None:
         return
     report = run_side("machine") | run_side(arguments.framework)
     add_bandwidth_shares(report)
+    llama = run_llama(arguments) if arguments.llama else {}
     for name in baselines(arguments):
-        rates = run_keras(arguments) if name == "keras_hub" else run_side(name)
+        rates = run_keras(arguments) if name == "keras_hub" else llama.get(name) or run_side(name)
         for row, rate in zip(report["rows"], rates, strict=True):
             row[f"{name}_tokens_per_s"] = round(rate, 1)
             row[f"{name}_ratio"] = round(row["tokens_per_s"] / rate, 2)
     RESULTS.mkdir(exist_ok=True)
-    name = "decode.json" if arguments.framework == "torch" else f"decode-{arguments.framework}.json"
-    (RESULTS / name).write_text(json.dumps(report, indent=1) + "\n")
+    kind = arguments.framework if arguments.quantization == "none" else arguments.quantization
+    results = RESULTS / ("decode.json" if kind == "torch" else f"decode-{kind}.json")
+    results.write_text(json.dumps(report, indent=1) + "\n")
     show(report, baselines(arguments))
 
 
@@ -67,6 +74,8 @@ def baselines(arguments) -> list[str]:
     """Return the names of what Kelvin is measured against."""
     if not arguments.baseline:
         return []
+    if arguments.quantization != "none":
+        return ["unquantized", *(LLAMA if arguments.llama else [])]
     if arguments.framework == "torch":
         return ["transformers"]
     return ["torch_float32", *(["keras_hub"] if arguments.keras_hub else [])]
@@ -86,9 +95,16 @@ def run_keras(arguments):
     return run(map(str, command), os.environ | {"PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"})
 
 
-def run(command, environment):
+def run_llama(arguments) -> dict:
+    """Measure llama.cpp in its own environment, in tokens a second for each kind of weights and row count."""
+    sizes = ["--prompt-length", PROMPT_LENGTH, "--new-tokens", NEW_TOKENS, "--repeats", arguments.repeats]
+    command = [PEERS / "llama_quantized.py", "rates", arguments.gguf, *sizes, "--rows", *arguments.rows]
+    return {f"llama_{kind}": rates for kind, rates in run(map(str, command), os.environ, arguments.llama).items()}
+
+
+def run(command, environment, interpreter=sys.executable):
     """Run Python, and return the JSON of its last line."""
-    outcome = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    outcome = subprocess.run([interpreter, *command], stdout=subprocess.PIPE, check=True, text=True, env=environment)
     return json.loads(outcome.stdout.splitlines()[-1])
 
 
@@ -97,35 +113,25 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--framework", default="torch", choices=["torch", "tensorflow"])
+    parser.add_argument("--quantization", default="none", choices=["none", "int8"], help="of weights, in torch")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--max-steps", type=int, help="of one call, with TensorFlow; default: what it chooses")
     parser.add_argument("--baseline", action=argparse.BooleanOptionalAction, default=True, help="time the others too")
     parser.add_argument("--keras-hub", type=Path, metavar="DIR", help="where KerasHub is installed")
+    parser.add_argument("--llama", metavar="PYTHON", help="interpreter that has llama-cpp-python")
+    parser.add_argument("--gguf", metavar="FILE", help="the model as llama.cpp reads it")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if bool(arguments.llama) != bool(arguments.gguf):
+        parser.error("--llama and --gguf go together: give both or none")
+    return arguments
 
 
 def locate(arguments) -> tuple[Path, Path]:
     """Return the model's folder and the cache's."""
     settings = load_settings()
     return Registry(settings.models_dir).locate(parse_model_ref(arguments.model), None), settings.cache_dir
-
-
-def measure_machine(arguments) -> dict:
-    """Say what this machine is, and how fast it reads memory that no cache can hold."""
-    import torch
-
-    capabilities = torch.cpu.get_capabilities()
-    block = torch.ones(2**28, dtype=torch.float32)
-    return {
-        "machine": {
-            "cpu": capabilities.get("cpu_name", platform.processor()),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-        },
-        "bandwidth_gb_s": round(block.nbytes / min(timed(block.sum) for _ in range(5)) / 1e9, 1),
-    }
 
 
 def measure_backend(arguments, framework, dtype="auto", **options) -> dict:
@@ -140,6 +146,7 @@ def measure_backend(arguments, framework, dtype="auto", **options) -> dict:
         "model": arguments.model,
         "framework": framework,
         "dtype": backend.dtype,
+        "quantization": backend.quantization,
         "compiled": compiled,
         "max_steps": backend.max_steps,
         "rows": [measure_rows(backend, spec, count, arguments.repeats) for count in arguments.rows],
@@ -154,7 +161,7 @@ def measure_rows(backend, spec, count, repeats) -> dict:
         "rows": count,
         "step_ms": round(step_s * 1e3, 2),
         "tokens_per_s": round(count / step_s, 1),
-        "bytes_per_step": bytes_per_step(spec, backend.dtype, count),
+        "bytes_per_step": bytes_per_step(spec, backend, count, PROMPT_LENGTH + NEW_TOKENS // 2),
     }
 
 
@@ -168,23 +175,6 @@ def decode_s(backend, count) -> float:
     slots = range(count)
     steps = [min(backend.max_steps, NEW_TOKENS - drawn) for drawn in range(0, NEW_TOKENS, backend.max_steps)]
     return timed(lambda: [backend.decode_steps(slots, count) for count in steps])
-
-
-def bytes_per_step(spec, dtype, count) -> int:
-    """Count what a step must read: every weight once, and the keys and values of the rows at their mean length."""
-    size = 2 if dtype == "bfloat16" else 4
-    hidden, heads = spec.hidden_size, (2 * spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim
-    layer = hidden * heads + hidden * spec.intermediate_size * (2 + spec.gated)
-    weights = spec.num_layers * layer + spec.vocab_size * hidden
-    cache = count * (PROMPT_LENGTH + NEW_TOKENS // 2) * spec.num_layers * 2 * spec.num_kv_heads * spec.head_dim
-    return size * (weights + cache)
-
-
-def add_bandwidth_shares(report) -> None:
-    """Say what share of the memory's bandwidth each step uses."""
-    for row in report["rows"]:
-        bytes_per_s = row.pop("bytes_per_step") / row["step_ms"] * 1e3
-        row["bandwidth_share"] = round(bytes_per_s / 1e9 / report["bandwidth_gb_s"], 3)
 
 
 def measure_transformers(arguments) -> list[float]:
@@ -213,29 +203,29 @@ def measure_transformers(arguments) -> list[float]:
 
 def measure_torch_float32(arguments) -> list[float]:
     """Measure Kelvin's torch backend in the type that TensorFlow has on CPU, in tokens a second."""
-    return [row["tokens_per_s"] for row in measure_backend(arguments, "torch", "float32")["rows"]]
+    return rates_of(measure_backend(arguments, "torch", "float32"))
+
+
+def rates_of(report) -> list[float]:
+    """Return the tokens a second of each row count."""
+    return [row["tokens_per_s"] for row in report["rows"]]
 
 
 SIDES = {
     "machine": measure_machine,
-    "torch": lambda arguments: measure_backend(arguments, "torch"),
+    "torch": lambda arguments: measure_backend(arguments, "torch", quantization=arguments.quantization),
     "tensorflow": lambda arguments: measure_backend(arguments, "tensorflow", max_steps=arguments.max_steps or 0),
     "torch_float32": measure_torch_float32,
+    "unquantized": lambda arguments: rates_of(measure_backend(arguments, "torch")),
     "transformers": measure_transformers,
 }
-
-
-def timed(run) -> float:
-    """Return the seconds that a call takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def show(report, baselines) -> None:
     """Print a row count a line."""
     cores, bandwidth = report["machine"], report["bandwidth_gb_s"]
-    title = f"{report['model']} {report['framework']} {report['dtype']}, {cores['cpu']}, {cores['threads']} threads, "
+    kind = report["dtype"] if report["quantization"] == "none" else f"{report['dtype']} {report['quantization']}"
+    title = f"{report['model']} {report['framework']} {kind}, {cores['cpu']}, {cores['threads']} threads, "
     columns = [column for name in baselines for column in (name.replace("_", " "), "ratio")]
     table = Table("rows", "ms a step", "tokens/s", "of bandwidth", *columns, title=f"{title}{bandwidth} GB/s")
     for row in report["rows"]:

@@ -132,6 +132,7 @@ def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = N
         compile=settings.compile,
         threads=settings.threads,
         cache_dir=settings.cache_dir,
+        quantization=settings.quantization,
     )
     engine = Engine(
         backend,

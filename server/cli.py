@@ -97,6 +97,10 @@ def serve(
         Literal["auto", "bfloat16", "float32"] | None,
         typer.Option(help="Type of weights and cache.", show_default="auto"),
     ] = None,
+    quantization: Annotated[
+        Literal["none", "int8"] | None,
+        typer.Option(help="Of weight matrices, in torch on CPU.", show_default="none"),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")] = None,
     api_keys_file: Annotated[
@@ -133,9 +137,10 @@ def serve(
     from server.serving import bind
 
     settings = _load_settings(
-        models=model or None, framework=framework, dtype=dtype, host=host, port=port, api_keys_file=api_keys_file,
-        insecure=insecure, slots=slots, max_length=max_length, device=device, threads=threads, compile=compile,
-        queue_limit=queue_limit, prefix_cache=prefix_cache, log_level=log_level,
+        models=model or None, framework=framework, dtype=dtype, quantization=quantization, host=host, port=port,
+        api_keys_file=api_keys_file, insecure=insecure, slots=slots, max_length=max_length, device=device,
+        threads=threads, compile=compile, queue_limit=queue_limit, prefix_cache=prefix_cache,
+        log_level=log_level,
     )  # fmt: skip
     require_closed(settings)
     listener = bind(settings.host, settings.port)

@@ -66,6 +66,7 @@ class FakeBackend:
     framework = "fake"
     device = "cpu"
     dtype = "float32"
+    quantization = "none"
     vocab_size = VOCAB_SIZE
     eos_token_ids: tuple[int, ...] = (EOS,)
     compiled_share = 0.0

@@ -18,7 +18,8 @@ def load_backend(framework: str, spec: DecoderSpec, weights: DecoderWeights, **o
         framework: `torch` or `tensorflow`.
         spec: the decoder's shape.
         weights: its arrays.
-        options: `dtype`, `device`, `num_slots`, `max_length`, `compile`, `threads`, `cache_dir`; see `TorchBackend`.
+        options: `dtype`, `device`, `num_slots`, `max_length`, `compile`, `threads`, `cache_dir`, `quantization`; see
+            `TorchBackend`.
 
     Raises:
         ModelError: the framework is not supported or not installed.

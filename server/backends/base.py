@@ -9,6 +9,7 @@ import numpy as np
 from samplers.logprobs import TokenLogprobs
 from samplers.measures import TokenMeasures
 from samplers.params import SamplingParams
+from server.backends.quantization import Quantization
 from server.models.progress import Progress
 
 __all__ = ["Backend", "Decoded", "Embedder", "PromptPiece", "Reproducible", "TokenLogprobs", "TokenMeasures"]
@@ -59,6 +60,7 @@ class Backend(Protocol):
         framework: `torch` or `tensorflow`.
         device: `cpu`, `cuda:0`, …
         dtype: of weights and cache.
+        quantization: of weight matrices; none: they have `dtype`.
         vocab_size: width of the logits.
         num_slots: sequences held at once.
         max_length: positions of a slot; prompt and generated tokens together.
@@ -71,6 +73,7 @@ class Backend(Protocol):
     framework: str
     device: str
     dtype: str
+    quantization: Quantization
     vocab_size: int
     num_slots: int
     max_length: int

@@ -11,6 +11,7 @@ import tensorflow as tf
 from samplers.kept import Kept
 from samplers.params import SamplingParams
 from server.backends.base import Decoded, PromptPiece, Reproducible
+from server.backends.quantization import Quantization, require_supported
 from server.backends.tensorflow_cache import Cache
 from server.backends.tensorflow_compile import Compilation, graph, program
 from server.backends.tensorflow_decoder import Decoder
@@ -48,6 +49,7 @@ class TensorFlowBackend:
         threads: int = 0,
         max_steps: int = 0,
         cache_dir: Path,
+        quantization: Quantization = "none",
     ) -> None:
         """Load a model onto a device.
 
@@ -62,10 +64,12 @@ class TensorFlowBackend:
             threads: CPU threads; 0 leaves TensorFlow's own choice.
             max_steps: of one call; 0 chooses by how long a step takes on this device.
             cache_dir: keeps compiled programs from one start to the next.
+            quantization: none; nothing else is supported here.
 
         Raises:
-            ModelError: the device is not there.
+            ModelError: the device is not there, or weights are to be quantised.
         """
+        self.quantization = require_supported(quantization, "tensorflow", device)
         self.device = settle_process(device, threads, cache_dir)
         self._dtype = pick_dtype(dtype, self.device)
         self.dtype = self._dtype.name

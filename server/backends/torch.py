@@ -10,6 +10,7 @@ import torch
 from samplers.params import SamplingParams
 from server.backends import torch_plain
 from server.backends.base import Decoded, PromptPiece, Reproducible
+from server.backends.quantization import Quantization, require_supported
 from server.backends.torch_compile import Compilation, Function, Program
 from server.backends.torch_cuda import CudaOperators, pick_attention
 from server.backends.torch_decoder import Decoder
@@ -52,6 +53,7 @@ class TorchBackend:
         compile: bool = True,
         threads: int = 0,
         cache_dir: Path,
+        quantization: Quantization = "none",
     ) -> None:
         """Load a model onto a device.
 
@@ -65,15 +67,17 @@ class TorchBackend:
             compile: whether to compile the decode step in the background.
             threads: CPU threads; 0 leaves torch's own choice.
             cache_dir: keeps kernels and compiled steps from one start to the next.
+            quantization: of weight matrices; int8 on CPU alone.
 
         Raises:
-            ModelError: the device is not there.
+            ModelError: the device is not there, or does not multiply such weights.
         """
         if threads:
             torch.set_num_threads(threads)
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         self._record = recorder_of(self._device)
+        self.quantization = require_supported(quantization, "torch", self._device.type)
         self.device, self.dtype = str(self._device), str(self._dtype).removeprefix("torch.")
         self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
         self.num_slots, self.max_length = num_slots, min(max_length, spec.context_length)
@@ -86,6 +90,7 @@ class TorchBackend:
             dtype=self._dtype,
             device=self._device,
             max_length=self.max_length,
+            quantization=quantization,
         )
         self._reader = self._decoder  # of prompts
         num_rows = num_slots + SCRATCH_SLOTS

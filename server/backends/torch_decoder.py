@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from server.backends.quantization import Quantization
 from server.models.rope import inverse_frequencies
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights, LayerWeights
@@ -29,6 +30,7 @@ class Decoder(nn.Module):
         dtype: torch.dtype,
         device: torch.device,
         max_length: int,
+        quantization: Quantization = "none",
     ) -> None:
         """Move weights to a device, in the layout that the operators want.
 
@@ -39,10 +41,13 @@ class Decoder(nn.Module):
             dtype: of weights and residual stream; norms stay in float32.
             device: where they live.
             max_length: positions for which rotary angles are made.
+            quantization: of the matrices, the head's too; the embedding that is looked up keeps its type.
         """
         super().__init__()
         self.spec = spec
         self.operators = operators
+        self.quantization = quantization
+        pack = operators.pack if quantization == "none" else operators.pack_int8
 
         def vector(array: np.ndarray | None) -> Any:  # a parameter, or None for None
             return None if array is None else _parameter(_tensor(array).to(device, dtype))
@@ -51,7 +56,7 @@ class Decoder(nn.Module):
             return None if array is None else _parameter(_tensor(array).to(device, torch.float32))
 
         def matrix(array: np.ndarray) -> nn.Parameter:
-            return _parameter(operators.pack(_tensor(array).to(device, dtype)))
+            return _parameter(pack(_tensor(array).to(device, dtype)))
 
         self.embedding = vector(weights.embedding)
         self.embedding_scale = torch.tensor(spec.embedding_scale, dtype=dtype).item()  # rounded like the embedding
@@ -97,7 +102,7 @@ class Decoder(nn.Module):
         a = self._attend(number, layer, h, slots, positions, keys, values)
         y = self._add(x, a, layer.out, layer.out_bias, layer.post_attention_norm)
         h = self._normalize(x if spec.parallel_residual else y, layer.mlp_norm, layer.mlp_norm_bias)
-        u = ops.linear(h, layer.up, spec.intermediate_size * (1 + spec.gated), layer.up_bias, None, False)
+        u = self._linear(h, layer.up, spec.intermediate_size * (1 + spec.gated), layer.up_bias, None, False)
         u = ops.activate(u, spec.activation, spec.gated)
         return self._add(y, u, layer.down, layer.down_bias, layer.post_mlp_norm)
 
@@ -105,7 +110,7 @@ class Decoder(nn.Module):
         """Turn the residual stream [tokens, hidden_size] into logits, float32 [tokens, vocab_size]."""
         ops, spec = self.operators, self.spec
         x = self._normalize(x, self.final_norm, self.final_norm_bias)
-        logits: Tensor = ops.linear(x, self.head, spec.vocab_size, None, None, True)
+        logits = self._linear(x, self.head, spec.vocab_size, None, None, True)
         if not spec.logit_softcap:
             return logits
         capped: Tensor = ops.activate(logits / spec.logit_softcap, "tanh", False) * spec.logit_softcap
@@ -116,7 +121,7 @@ class Decoder(nn.Module):
     ) -> Tensor:
         ops, spec = self.operators, self.spec
         heads, kv_heads, head_dim = spec.num_heads, spec.num_kv_heads, spec.head_dim
-        qkv = ops.linear(x, layer.qkv, (heads + 2 * kv_heads) * head_dim, layer.qkv_bias, None, False)
+        qkv = self._linear(x, layer.qkv, (heads + 2 * kv_heads) * head_dim, layer.qkv_bias, None, False)
         q, k, v = qkv.view(-1, heads + 2 * kv_heads, head_dim).split([heads, kv_heads, kv_heads], 1)
         if layer.query_norm is not None:
             q = self._normalize(q.reshape(-1, head_dim), layer.query_norm, None).view(q.shape)
@@ -127,13 +132,20 @@ class Decoder(nn.Module):
         attended: Tensor = a.view(-1, heads * head_dim)
         return attended
 
+    def _linear(
+        self, x: Tensor, matrix: Tensor, width: int, bias: Tensor | None, residual: Tensor | None, as_float: bool
+    ) -> Tensor:
+        ops = self.operators
+        linear = ops.linear if self.quantization == "none" else ops.linear_int8
+        y: Tensor = linear(x, matrix, width, bias, residual, as_float)
+        return y
+
     def _add(self, x: Tensor, h: Tensor, matrix: Tensor, bias: Tensor | None, post_norm: Tensor | None) -> Tensor:
         """Multiply h by a matrix and add it to the residual stream x, normalised before where the model does that."""
-        ops, width = self.operators, self.spec.hidden_size
+        width = self.spec.hidden_size
         if post_norm is not None:
-            return x + self._normalize(ops.linear(h, matrix, width, bias, None, False), post_norm, None)
-        y: Tensor = ops.linear(h, matrix, width, bias, x, False)
-        return y
+            return x + self._normalize(self._linear(h, matrix, width, bias, None, False), post_norm, None)
+        return self._linear(h, matrix, width, bias, x, False)
 
     def _normalize(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         y: Tensor = self.operators.normalize(x, weight, bias, self.spec.norm_eps, self.spec.norm == "layer")

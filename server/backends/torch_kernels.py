@@ -123,6 +123,8 @@ def _register_shapes() -> None:
     def linear(x, packed, out_features, bias, residual, as_float):  # type: ignore[no-untyped-def]
         return x.new_empty(x.shape[0], out_features, dtype=torch.float32 if as_float else x.dtype)
 
+    torch.library.register_fake("kelvin::linear_int8")(linear)
+
     @torch.library.register_fake("kelvin::normalize")
     def normalize(x, weight, bias, eps, centred):  # type: ignore[no-untyped-def]
         return x.new_empty(x.shape)

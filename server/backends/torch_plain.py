@@ -7,6 +7,9 @@ import torch.nn.functional as F
 
 Tensor = torch.Tensor
 
+_GROUP = 32  # inputs of one output that share a scale, where weights are int8
+_LARGEST_CODE = 127
+
 
 def pack(weight: Tensor) -> Tensor:
     """Return a weight [out, in] in the layout that `linear` reads: as it is."""
@@ -21,6 +24,29 @@ def linear(
     if residual is not None:
         y = y + residual
     return y.float() if as_float else y
+
+
+def pack_int8(weight: Tensor) -> Tensor:
+    """Round a weight [out, in] to codes from -127 to 127, with a scale for each 32 inputs of an output.
+
+    Returns:
+        uint8 [out, groups, 34]: each group's scale, bfloat16, and its codes; inputs that are missing have the code 0.
+    """
+    groups = F.pad(weight.float(), (0, -weight.shape[1] % _GROUP)).unflatten(1, (-1, _GROUP))
+    largest = groups.abs().amax(-1, keepdim=True) / _LARGEST_CODE
+    # The next bfloat16 that is no smaller, so that no code exceeds the largest.
+    scales = (largest.view(torch.int32) + 0xFFFF >> 16).to(torch.int16)
+    codes = (groups / scales.view(torch.bfloat16)).nan_to_num(0.0).round().to(torch.int8)  # 0 / 0: nothing there
+    return torch.cat([scales.view(torch.uint8), codes.view(torch.uint8)], -1)
+
+
+def linear_int8(
+    x: Tensor, packed: Tensor, out_features: int, bias: Tensor | None, residual: Tensor | None, as_float: bool
+) -> Tensor:
+    """Multiply as `linear` does by a weight that `pack_int8` made, which becomes one of x's type at every call."""
+    scales = packed[..., :2].contiguous().view(torch.bfloat16).float()
+    weight = (packed[..., 2:].contiguous().view(torch.int8) * scales).flatten(1)[:, : x.shape[1]]
+    return linear(x, weight.to(x.dtype), out_features, bias, residual, as_float)
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, centred: bool) -> Tensor:

@@ -1,6 +1,7 @@
 """Batch invariance, bit for bit: a row's logits depend on nothing but its own sequence.
 
-Compared as bits over rows, slots, arrival orders, chunkings and neighbours, in both types, with the kernels.
+Compared as bits over rows, slots, arrival orders, chunkings and neighbours, in both types and with
+weights of eight bits, with the kernels.
 """
 
 import asyncio
@@ -38,9 +39,10 @@ def continuation(backend, slot, prompt, *, chunk=10_000, neighbours=(), steps=10
     return drawn, backend.logits(slot)
 
 
-@pytest.fixture(params=["float32", "bfloat16"])
+@pytest.fixture(params=["float32", "bfloat16", "float32 int8", "bfloat16 int8"])
 def backend(request, make_backend):
-    return make_backend(dtype=request.param, num_slots=24, max_length=320)
+    dtype, *quantization = request.param.split()
+    return make_backend(dtype=dtype, quantization=(quantization or ["none"])[0], num_slots=24, max_length=320)
 
 
 @pytest.mark.parametrize("length", [1, 7, 33, 150])

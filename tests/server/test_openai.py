@@ -327,6 +327,15 @@ def test_a_model_without_a_template_has_no_chat_but_completes(serve, monkeypatch
     assert client.get("/v1/models").json()["data"][0]["chat"] is False
 
 
+def test_quantised_weights_are_shown_and_change_the_fingerprint(serve):
+    plain, quantised = FakeBackend(), FakeBackend()
+    quantised.quantization = "int8"
+    client = serve(plain=plain, quantised=quantised)
+    assert client.get("/v1/models/quantised").json()["quantization"] == "int8"
+    fingerprints = [complete(client, model=name)["system_fingerprint"] for name in ("plain", "quantised")]
+    assert fingerprints[1] == f"{fingerprints[0]}-int8"
+
+
 def test_models_are_listed_and_shown(serve):
     client = serve(**{"small": FakeBackend(), "org/large": FakeBackend(max_length=99)})
     listed = client.get("/v1/models").json()
@@ -335,6 +344,7 @@ def test_models_are_listed_and_shown(serve):
     shown = client.get("/v1/models/org/large").json()
     assert shown == listed["data"][1]
     assert (shown["framework"], shown["max_length"], shown["chat"]) == ("fake", 99, True)
+    assert shown["quantization"] == "none"
     missing = client.get("/v1/models/none")
     assert missing.status_code == 404
     assert missing.json()["error"]["type"] == "not_found_error"

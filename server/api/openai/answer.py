@@ -68,9 +68,11 @@ async def respond(request: Request, body: OpenAIFields, answering: Answering, fo
 
 
 def fingerprint(model: LoadedModel) -> str:
-    """Name what a seeded answer depends on besides its request: version, framework, device and type of the numbers."""
+    """Name what a seeded answer depends on besides its request: version, framework, device, kind of numbers."""
     version = installed_version("kelvin-server") or "source"
-    return "-".join(("kelvin", version, model.framework, model.device.replace(":", ""), model.dtype))
+    parts = ["kelvin", version, model.framework, model.device.replace(":", ""), model.dtype]
+    quantization = model.backend.quantization
+    return "-".join(parts if quantization == "none" else [*parts, quantization])
 
 
 class _Chunks:

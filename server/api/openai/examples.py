@@ -86,6 +86,7 @@ MODEL: dict[str, Any] = {
     "framework": "torch",
     "device": "cpu",
     "dtype": "bfloat16",
+    "quantization": "none",
     "max_length": 2048,
     "chat": True,
 }

@@ -87,6 +87,7 @@ def describe_model(model: LoadedModel) -> dict[str, Any]:
         "framework": model.framework,
         "device": model.device,
         "dtype": model.dtype,
+        "quantization": model.backend.quantization,
         "max_length": model.engine.backend.max_length,
         "chat": model.chat is not None,
     }

@@ -99,6 +99,7 @@ class ModelAnswer(Answer):
     framework: str
     device: str
     dtype: str
+    quantization: str
     max_length: int
     chat: bool
 

@@ -15,21 +15,25 @@ struct Arithmetic;
 
 template <>
 struct Arithmetic<float> {
+  using Weights = Floats;  // of 16 columns
   static constexpr int64_t kStep = 1;
-  static Floats multiply_add(Floats acc, const float* x, const float* w) { return acc + *x * load(w); }
+  static Weights load(const float* w) { return kelvin::load(w); }
+  static Floats multiply_add(Floats acc, const float* x, Weights w) { return acc + *x * w; }
+  static Floats multiply_add(Floats acc, const float* x, const float* w) { return multiply_add(acc, x, load(w)); }
 };
 
 template <>
 struct Arithmetic<BFloat16> {
+  using Weights = Words;
   static constexpr int64_t kStep = 2;
-  static Floats multiply_add(Floats acc, const BFloat16* x, const BFloat16* w) {
+  static Weights load(const BFloat16* w) { return *reinterpret_cast<const Words*>(w); }
+  static Floats multiply_add(Floats acc, const BFloat16* x, Weights w) {
     uint32_t pair;
     std::memcpy(&pair, x, sizeof pair);
 #if defined(__AVX512BF16__)
-    return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_loadu_si512(w), (__m512bh)_mm512_set1_epi32(pair));
+    return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)w, (__m512bh)_mm512_set1_epi32(pair));
 #else
-    const Words both = *reinterpret_cast<const Words*>(w);
-    const Floats low = (Floats)(both << 16), high = (Floats)(both & 0xFFFF0000);
+    const Floats low = (Floats)(w << 16), high = (Floats)(w & 0xFFFF0000);
     float x0, x1;
     const uint32_t first = pair << 16, second = pair & 0xFFFF0000;
     std::memcpy(&x0, &first, sizeof x0);
@@ -37,6 +41,7 @@ struct Arithmetic<BFloat16> {
     return acc + x0 * low + x1 * high;
 #endif
   }
+  static Floats multiply_add(Floats acc, const BFloat16* x, const BFloat16* w) { return multiply_add(acc, x, load(w)); }
 };
 
 inline float value_of(float x) { return x; }

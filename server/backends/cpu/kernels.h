@@ -20,6 +20,14 @@ Tensor linear(const Tensor& x, const Tensor& packed, int64_t out_features, const
 // Lay a weight [out, in] out as `linear` reads it: 1-D, by tiles of 32 outputs.
 Tensor pack(const Tensor& weight);
 
+// The same with a matrix that `pack_int8` made: the numbers are scale · code, never rounded.
+Tensor linear_int8(const Tensor& x, const Tensor& packed, int64_t out_features, const std::optional<Tensor>& bias,
+                   const std::optional<Tensor>& residual, bool as_float);
+
+// Round a weight [out, in] to codes from -127 to 127, with a bfloat16 scale for each 32 inputs of an output; laid out as
+// `linear_int8` reads it for x of the weight's type: uint8, 1-D, by tiles of 32 outputs.
+Tensor pack_int8(const Tensor& weight);
+
 // Scale each row of x [rows, width] to unit root mean square; centred: subtract its mean first (LayerNorm). The weight
 // and bias are float32 or of x's type.
 Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps, bool centred);

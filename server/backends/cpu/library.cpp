@@ -8,6 +8,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
   m.def("pack(Tensor weight) -> Tensor");
   m.def(
       "linear(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? residual, bool as_float) -> Tensor");
+  m.def("pack_int8(Tensor weight) -> Tensor");
+  m.def(
+      "linear_int8(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? residual, bool as_float) -> "
+      "Tensor");
   m.def("normalize(Tensor x, Tensor weight, Tensor? bias, float eps, bool centred) -> Tensor");
   m.def(
       "attend(Tensor query, Tensor key, Tensor value, Tensor? cos, Tensor? sin, Tensor(a!) keys, Tensor(b!) values, "
@@ -29,6 +33,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
 STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("pack", TORCH_BOX(&kelvin::pack));
   m.impl("linear", TORCH_BOX(&kelvin::linear));
+  m.impl("pack_int8", TORCH_BOX(&kelvin::pack_int8));
+  m.impl("linear_int8", TORCH_BOX(&kelvin::linear_int8));
   m.impl("normalize", TORCH_BOX(&kelvin::normalize));
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));

@@ -1,0 +1,105 @@
+// Matrix products with weights of eight bits, which become numbers in the registers, or once for many rows.
+
+#include <cmath>
+#include <vector>
+
+#include "codes.h"
+#include "kernels.h"
+#include "pool.h"
+
+namespace kelvin {
+namespace {
+
+constexpr int64_t kAhead = 8 * 1024;  // bytes that are asked for before their turn: what memory sends while it answers
+
+// A tile's weights, group by group.
+template <typename T>
+struct Codes {
+  const uint8_t* groups;
+
+  static constexpr int64_t span(int64_t) { return kGroup; }
+  Group<T> from(int64_t first) const {
+    const uint8_t* group = groups + first / kGroup * kGroupBytes;
+    for (int64_t line = 0; line < kGroupBytes; line += 64) __builtin_prefetch(group + kAhead + line, 0, 2);
+    return Group<T>(group);
+  }
+};
+
+template <typename T>
+void widen_tile(const Codes<T>& codes, int64_t in, T* numbers) {
+  for (int64_t first = 0; first < in; first += kGroup) {
+    const Group<T> group = codes.from(first);
+    for (int64_t k = 0; k < std::min(kGroup, in - first); k += Arithmetic<T>::kStep) {
+      const Step<T> step = group(k);
+      std::memcpy(numbers + (first + k) * kTile, &step, sizeof step);
+    }
+  }
+}
+
+template <typename T, typename Out>
+void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed,
+              const Epilogue<T, Out>& finish) {
+  const int64_t tiles = (finish.out_features + kTile - 1) / kTile, tile_bytes = groups_of(in) * kGroupBytes;
+  parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
+    static thread_local std::vector<T> room;
+    for (int64_t sweep = 0; sweep < rows; sweep += kSweep) {
+      const int64_t last = std::min(rows, sweep + kSweep);
+      for (int64_t t = begin; t < end; ++t) {
+        const Codes<T> codes{packed + t * tile_bytes};
+        if (last - sweep <= kRows) {
+          tile<T>(last - sweep, x + sweep * stride, stride, in, codes, sweep, t * kTile, finish);
+          continue;
+        }
+        if (room.size() < static_cast<size_t>(in * kTile)) room.resize(in * kTile);
+        widen_tile(codes, in, room.data());
+        const Numbers<T, Arithmetic<T>::kStep * kTile> numbers{room.data(), codes.groups + tile_bytes};
+        for (int64_t row = sweep; row < last; row += kRows)
+          tile<T>(std::min(kRows, last - row), x + row * stride, stride, in, numbers, row, t * kTile, finish);
+      }
+    }
+  });
+}
+
+// The next bfloat16 that is no smaller than x ≥ 0, so that no code exceeds the largest.
+BFloat16 round_up(float x) { return {static_cast<uint16_t>((static_cast<uint32_t>(bits_of(x)) + 0xFFFF) >> 16)}; }
+
+template <typename T>
+void quantize(const T* weights, int64_t count, int64_t lane, uint8_t* group) {
+  constexpr int64_t kStep = Arithmetic<T>::kStep;
+  float most = 0.0f;
+  for (int64_t k = 0; k < count; ++k) most = std::max(most, std::abs(value_of(weights[k])));
+  const BFloat16 scale = round_up(most / kLargestCode);
+  reinterpret_cast<BFloat16*>(group)[lane] = scale;
+  for (int64_t k = 0; k < count; ++k) {
+    const float code = most > 0.0f ? std::nearbyint(value_of(weights[k]) / value_of(scale)) : 0.0f;
+    group[kScaleBytes + k / kStep * kStep * kTile + lane * kStep + k % kStep] = static_cast<int8_t>(code);
+  }
+}
+
+}  // namespace
+
+Tensor pack_int8(const Tensor& weight) {
+  const int64_t out = weight.size(0), in = weight.size(1), tiles = (out + kTile - 1) / kTile, groups = groups_of(in);
+  Tensor packed = torch::stable::new_zeros(weight, {tiles * groups * kGroupBytes}, ScalarType::Byte);
+  uint8_t* target = mutable_data<uint8_t>(packed);
+  for_type_of(weight, [&](auto type) {
+    using T = decltype(type);
+    const T* source = data<T>(weight);
+    parallel_for(out, kTile, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        for (int64_t group = 0; group < groups; ++group)
+          quantize(source + row * in + group * kGroup, std::min(kGroup, in - group * kGroup), row % kTile,
+                   target + (row / kTile * groups + group) * kGroupBytes);
+    });
+  });
+  return packed;
+}
+
+Tensor linear_int8(const Tensor& x, const Tensor& packed, int64_t out_features, const std::optional<Tensor>& bias,
+                   const std::optional<Tensor>& residual, bool as_float) {
+  return product(x, out_features, bias, residual, as_float, [&](const auto* inputs, const auto& finish) {
+    multiply(inputs, x.size(0), x.stride(0), x.size(1), data<uint8_t>(packed), finish);
+  });
+}
+
+}  // namespace kelvin

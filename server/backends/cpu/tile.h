@@ -1,0 +1,116 @@
+// What matrix products for few rows share: outputs in tiles of 32, rows by twelve, and the end of every sum.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+
+#include "arithmetic.h"
+
+namespace kelvin {
+
+constexpr int64_t kTile = 2 * kLanes;  // outputs that one pass over the inputs computes
+constexpr int64_t kRows = 12;          // rows at once: 24 accumulators fit the 32 vector registers
+constexpr int64_t kSweep = 96;         // rows that share one sweep over the weights
+
+// The weights of one step over the inputs, for each half of a tile.
+template <typename T>
+struct Step {
+  typename Arithmetic<T>::Weights half[2];
+};
+
+// A tile's weights as numbers, step by step. While they are read, other weights are asked for, which would be waited for
+// when their turn comes: `next`, as many bytes of them a step as `kNextBytes`.
+template <typename T, int64_t kNextBytes>
+struct Numbers {
+  const T* weights;
+  const void* next;
+
+  static constexpr int64_t span(int64_t in) { return in; }
+  Numbers from(int64_t) const { return *this; }
+
+  Step<T> operator()(int64_t k) const {
+    constexpr int64_t kStep = Arithmetic<T>::kStep, kLine = 64;
+    for (int64_t line = 0; line < kNextBytes; line += kLine)
+      __builtin_prefetch(static_cast<const char*>(next) + k * (kNextBytes / kStep) + line, 0, 2);
+    return {Arithmetic<T>::load(weights + k * kTile), Arithmetic<T>::load(weights + k * kTile + kLanes * kStep)};
+  }
+};
+
+// What happens to a finished sum: bias and residual are added in float32, then one rounding.
+template <typename T, typename Out>
+struct Epilogue {
+  const T *bias, *residual;
+  int64_t residual_stride;
+  Out* out;
+  int64_t out_features;
+
+  void operator()(int64_t row, int64_t column, Floats acc) const {
+    const int64_t count = std::min(kLanes, out_features - column);
+    if (count < kLanes) return tail(row, column, acc, count);
+    if (bias) acc += load(bias + column);
+    if (residual) acc += load(residual + row * residual_stride + column);
+    store(out + row * out_features + column, acc);
+  }
+
+  void tail(int64_t row, int64_t column, Floats acc, int64_t count) const {
+    Out lanes[kLanes];
+    for (int64_t i = 0; i < count; ++i) {
+      if (bias) acc[i] += value_of(bias[column + i]);
+      if (residual) acc[i] += value_of(residual[row * residual_stride + column + i]);
+    }
+    store(lanes, acc);
+    if (count > 0) std::memcpy(out + row * out_features + column, lanes, count * sizeof(Out));
+  }
+};
+
+// Weights come in spans of inputs: `weights.from(first)` reads one, a step at a time.
+template <typename T, int64_t kCount, typename Weights, typename E>
+void tile_rows(const T* x, int64_t stride, int64_t in, const Weights& weights, int64_t row, int64_t column,
+               const E& finish) {
+  Floats acc[kCount][2] = {};
+  for (int64_t first = 0; first < in; first += weights.span(in)) {
+    const auto part = weights.from(first);
+    const int64_t count = std::min(weights.span(in), in - first);
+    for (int64_t k = 0; k < count; k += Arithmetic<T>::kStep) {
+      const Step<T> w = part(k);
+#pragma GCC unroll 12
+      for (int64_t r = 0; r < kCount; ++r)
+#pragma GCC unroll 2
+        for (int64_t half = 0; half < 2; ++half)
+          acc[r][half] = Arithmetic<T>::multiply_add(acc[r][half], x + r * stride + first + k, w.half[half]);
+    }
+  }
+  for (int64_t r = 0; r < kCount; ++r)
+    for (int64_t half = 0; half < 2; ++half) finish(row + r, column + half * kLanes, acc[r][half]);
+}
+
+// Multiply `count` rows, twelve at most, by one tile.
+template <typename T, int64_t kCount = kRows, typename... Args>
+void tile(int64_t count, Args&&... args) {
+  if constexpr (kCount > 1)
+    if (count < kCount) return tile<T, kCount - 1>(count, args...);
+  tile_rows<T, kCount>(args...);
+}
+
+// Make room for a product's results and call `multiply(x's data, epilogue)`; arguments as for `linear`.
+template <typename F>
+Tensor product(const Tensor& x, int64_t out_features, const std::optional<Tensor>& bias,
+               const std::optional<Tensor>& residual, bool as_float, F multiply) {
+  Tensor out = as_float ? torch::stable::new_empty(x, {x.size(0), out_features}, ScalarType::Float)
+                        : torch::stable::new_empty(x, {x.size(0), out_features});
+  for_type_of(x, [&](auto type) {
+    using T = decltype(type);
+    auto run = [&](auto* target) {
+      using Out = std::remove_pointer_t<decltype(target)>;
+      multiply(data<T>(x), Epilogue<T, Out>{bias ? data<T>(*bias) : nullptr, residual ? data<T>(*residual) : nullptr,
+                                            residual ? residual->stride(0) : 0, target, out_features});
+    };
+    if (as_float)
+      run(mutable_data<float>(out));
+    else
+      run(mutable_data<T>(out));
+  });
+  return out;
+}
+
+}  // namespace kelvin
