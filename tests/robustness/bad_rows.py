@@ -18,7 +18,8 @@ ROWS = {
     "a short row": ([[1]], BAD),
     "a long row": ([[1, 2, 3]], BAD), "ragged": ([[1, 2], [1]], BAD), "texts in a row": ([["1", "2"]], BAD),
     "true": ([[True, False]], BAD), "null": ([[None, 1]], BAD), "nested": ([[[1], [2]]], BAD), "an object": ([{}], BAD),
-    "5000 rows": ([[1, 2]] * 5000, BAD), "both": (["a", [1, 2]], BAD), "huge": ([[1e308, -1e308]], ANY),
+    "5000 rows": ([[1, 2]] * 5000, BAD), "both": (["a", [1, 2]], BAD), "huge": ([[1e308, -1e308]], BAD),
+    "the greatest float32": ([[3.4e38, -3.4e38]], ANY), "deep": (json.loads("[" * 500 + "]" * 500), BAD),
     "huge integers": ([[2**63, -(2**63)]], ANY), "tiny": ([[5e-324, -0.0]], TAKEN), "good": ([[1, -1]], TAKEN),
 }  # fmt: skip
 OPTIONS = {

@@ -11,6 +11,7 @@ from server.errors import InvalidRequestError, NumericalError
 from server.finetuning.serving.classifiers import Classifiers
 
 BATCH = 64
+MAX_DIMENSIONS = 8  # of a row; an image has two or three
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,12 @@ class Classifying:
         pieces = [classifier.logits(given[start : start + BATCH]) for start in range(0, len(given), BATCH)]
         logits = np.concatenate(pieces).astype(np.float64)
         if not np.isfinite(logits).all():
+            if given is not inputs:  # weights are finite and so are the rows: these are too great together
+                raise InvalidRequestError(
+                    "input holds numbers so great that the classifier's arithmetic overflows; scale them as those that "
+                    "it was trained on",
+                    param="input",
+                )
             raise NumericalError("the classifier's logits were not finite for one of the inputs")
         served = classifier.temperature if temperature is None else temperature
         return Classified(classifier.classes, softmax(logits / served, axis=1), served)
@@ -76,6 +83,8 @@ def as_rows(inputs: Sequence[object]) -> np.ndarray:
     Raises:
         InvalidRequestError: they are no rows of numbers of one shape, or a number is not finite in float32.
     """
+    if not all(_is_of_numbers(own, MAX_DIMENSIONS) for own in inputs):  # NumPy would take texts and true for numbers
+        raise InvalidRequestError("input must hold texts, or rows of numbers", param="input")
     try:
         with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused below
             rows = np.asarray(inputs, np.float64).astype(np.float32)
@@ -86,3 +95,9 @@ def as_rows(inputs: Sequence[object]) -> np.ndarray:
     if rows.ndim < 2 or rows.size == 0 or not np.isfinite(rows).all():
         raise InvalidRequestError("input must hold rows of finite numbers, each a list", param="input")
     return rows
+
+
+def _is_of_numbers(value: object, depth: int) -> bool:
+    if isinstance(value, list):
+        return depth > 0 and all(_is_of_numbers(own, depth - 1) for own in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
