@@ -40,7 +40,7 @@ from server.models.load import load_spec
 from server.models.progress import Progress
 from server.models.reference import ModelRef, parse_model_ref
 from server.models.tokenizer import Tokenizer
-from server.request_head import HeadLimit, SameOrigin, WholeFiles
+from server.request_head import HeadLimit, OwnHost, SameOrigin, WholeFiles
 from server.security import BodyLimit, RequestId, RequireKey, SecurityHeaders
 from server.settings import Settings
 from server.telemetry import AccessLog, configure_logging
@@ -171,6 +171,7 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
             Middleware(CountResponses, metrics=metrics),
             Middleware(SecurityHeaders),
             Middleware(HeadLimit),
+            *([Middleware(OwnHost)] if keys is None and not settings.insecure else []),
             Middleware(SameOrigin),
             Middleware(WholeFiles),
             *([] if keys is None else [Middleware(RequireKey, keys=keys)]),

@@ -1,5 +1,7 @@
 """Request heads: those that are too long, can be read in two ways, ask for parts, or that another site has sent."""
 
+import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +14,10 @@ MAX_HEAD_BYTES = 32 * 1024
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _TOO_LONG = f"the path and the headers have more than {MAX_HEAD_BYTES} bytes; send fewer and shorter ones"
 _AMBIGUOUS = "Content-Length and Transfer-Encoding contradict each other; send one of them"
+_ELSEWHERE = (
+    "the Host is a name of the public DNS, and this server is for its own machine; address it as localhost, give it "
+    "keys, or start it with --insecure"
+)
 _FOREIGN = "a page of another site has sent this, and no other site may; use the server's own page, or no browser"
 
 
@@ -74,6 +80,33 @@ class SameOrigin:
             await _refuse(scope, receive, send, 403, _FOREIGN, code="forbidden")
         else:
             await self._app(scope, receive, send)
+
+
+class OwnHost:
+    """Refuses what is addressed to a name of the public DNS, on a server that asks for no key and is for this machine.
+
+    Such a name may belong to somebody whose page a browser here has open, and who has made it mean this machine: to the
+    browser the page and this server are then one site. An address, `localhost` and a name without a dot are none such.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 421."""
+        if scope["type"] == "http" and _is_public(Headers(scope=scope).get("host", "")):
+            await _refuse(scope, receive, send, 421, _ELSEWHERE, code="misdirected")
+        else:
+            await self._app(scope, receive, send)
+
+
+def _is_public(host: str) -> bool:
+    name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return "." in name and not name.lower().endswith(".localhost")
+    return False
 
 
 def _is_foreign(headers: Headers) -> bool:

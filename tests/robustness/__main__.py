@@ -11,7 +11,7 @@ from tests.robustness.live_server import live_server
 from tests.robustness.walk import GROWTH_BYTES, Walk
 
 MAX_EXAMPLES = 25
-CONFORMANCE_S = 240
+CONFORMANCE_S = 120
 
 
 def main(every):

@@ -15,7 +15,7 @@ from tests.robustness.case import ANY, Case
 from tests.robustness.routes import form, read_routes
 from tests.robustness.wire import Client, Refused, as_json, connection, read, request_bytes, send
 
-SLOW_S = 5.0  # an answer to a bad input that takes longer holds up others
+SLOW_S = 10.0  # an answer to a bad input that takes longer holds up others
 GROWTH_BYTES = 96 * 2**20
 GOOD = as_json("POST", "/generate", {"prompt": "good", "max_tokens": 2, "seed": 7})
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import h11
 
-PATIENCE_S = 10.0  # no answer within this is a hang
+PATIENCE_S = 20.0  # no answer within this is a hang
 
 
 class Refused(Exception):  # noqa: N818 - what happened, not whose fault

@@ -154,3 +154,37 @@ def test_no_origin_is_let_in(port, path):
     for method in ("OPTIONS", "GET", "POST"):
         answer = send(port, request_bytes(method, path, b"", *wish), method=method)
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+PUBLIC = [
+    "evil.example",
+    "evil.example:8000",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example:80",
+    "localhost.",
+    "1.2.3",
+]
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_a_name_that_somebody_made_mean_this_machine_is_not_answered_to(port, host):
+    for method, path in (("GET", "/v1/files"), ("POST", "/generate"), ("GET", "/")):
+        data = as_json(method, path, BODY).replace(b"Host: localhost", f"Host: {host}".encode())
+        require_refusal(send(port, data), 421, "misdirected")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:9", "127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "a.localhost", "box", "10.0.0.7"]
+)
+def test_addresses_and_names_of_this_machine_are(port, host):
+    data = as_json("GET", "/version", BODY).replace(b"Host: localhost", f"Host: {host}".encode())
+    assert send(port, data).status == 200
+
+
+@pytest.mark.parametrize("given", [{"insecure": True}, {"api_keys_file": "keys"}])
+def test_a_server_for_others_answers_to_any_name(settings, tmp_path, given):
+    (tmp_path / "keys").write_text("sk-0123456789abcdef")
+    given = {name: tmp_path / value if name == "api_keys_file" else value for name, value in given.items()}
+    with serving(settings.model_copy(update=given), lambda settings: {"fake": loaded(FakeBackend())}) as address:
+        data = request_bytes("GET", "/version").replace(b"localhost", b"kelvin.example")
+        assert send(int(address.rpartition(":")[2]), data).status in (200, 401)
