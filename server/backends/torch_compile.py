@@ -114,7 +114,8 @@ class Compilation:
             log.exception("the decode step could not be compiled; it stays eager, which is slower but right")
             return
         self._ready = True
-        log.info("the decode step is compiled (%.1f s); it takes over now", time.monotonic() - started_s)
+        count, seconds = len(self._programs), time.monotonic() - started_s
+        log.info("the decode step is compiled, %d programs in %.1f s; it takes over now", count, seconds)
 
     def _compile(self, program: Program) -> None:
         with torch.no_grad():
