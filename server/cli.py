@@ -172,7 +172,7 @@ def _run(settings: "Settings", listener: socket.socket) -> None:
     terminal.announce(settings.host, settings.port, settings.models, with_keys=settings.api_keys_file is not None)
     server.run(sockets=[listener])
     if not failures:
-        leave(0)
+        leave(int(server.broken))
     if isinstance(failures[0], KelvinError):
         leave(_fail(failures[0]))
     raise failures[0]

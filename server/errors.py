@@ -8,6 +8,7 @@ KelvinError
 │   └── QueueTimeoutError      it waited too long for a slot
 ├── UnavailableError           starting, draining or stopped
 ├── ModelError                 a model that cannot be loaded; names the file and what is supported
+├── SlowReaderError            the client fell too far behind the tokens of its stream
 ├── OutOfMemoryError           there was no memory for this request; others go on
 └── NumericalError             a row's logits were not finite; that row alone fails
 
@@ -58,6 +59,12 @@ class QueueTimeoutError(OverloadedError):
     """The request has waited for a slot for as long as one may."""
 
     code = "queue_timeout"
+
+
+class SlowReaderError(KelvinError):
+    """The client took its stream so slowly that what waited for it had to be thrown away."""
+
+    code = "client_too_slow"
 
 
 class OutOfMemoryError(KelvinError):

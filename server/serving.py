@@ -13,11 +13,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.api.served import Phase
+from server.connections import Connections
 from server.errors import UnavailableError
 from server.protocol import Protocol
 
 log = logging.getLogger(__name__)
 
+TICKS_A_SWEEP = 10  # a second
 FLUSH_S = 3  # for answers that say that time is up, and for connections to close
 
 
@@ -25,7 +27,11 @@ class Server(uvicorn.Server):
     """A server that, told to stop, first says so to whoever asks, then finishes its requests, then ends.
 
     While it drains it still listens: /health/ready and every new request are answered 503, so that a proxy looks
-    elsewhere and nobody meets a closed port. A second signal ends it at once.
+    elsewhere and nobody meets a closed port. A second signal ends it at once. An engine that dies ends it likewise, but
+    /health/live is 503 then, and `broken` is set.
+
+    Attributes:
+        broken: an engine has died, so that whoever started the server should start it again.
     """
 
     def __init__(self, app: FastAPI, *, drain_timeout_s: float) -> None:
@@ -43,6 +49,8 @@ class Server(uvicorn.Server):
         self._app = app
         self._drain_timeout_s = drain_timeout_s
         self._deadline_s: float | None = None
+        self._connections = Connections(send_timeout_s=app.state.settings.send_timeout_s)
+        self.broken = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; uvicorn would close the port at once, and end by the signal instead of with success."""
@@ -54,6 +62,10 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Say, ten times a second, whether the end has come."""
+        if self._app.state.phase is Phase.READY:
+            self._end_if_broken()
+        if not counter % TICKS_A_SWEEP:
+            self._connections.sweep(list(self.server_state.connections))
         if self._deadline_s is not None and not self.should_exit:
             num_running = len(self.server_state.tasks)
             if num_running and time.monotonic() >= self._deadline_s:
@@ -64,6 +76,14 @@ class Server(uvicorn.Server):
             elif not num_running:
                 self.should_exit = True
         return await super().on_tick(counter)
+
+    def _end_if_broken(self) -> None:
+        dead = [name for name, model in self._app.state.models.items() if not model.engine.alive]
+        if dead:
+            log.critical("the engine of %s has died; the server ends, to be started again", ", ".join(dead))
+            self._app.state.phase = Phase.BROKEN
+            self._deadline_s = time.monotonic() + self._drain_timeout_s
+            self.broken = True
 
 
 def bind(host: str, port: int) -> socket.socket:

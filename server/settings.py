@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     drain_timeout_s: float = Field(
         20.0, ge=0.0, description="How long running requests may take to finish when the server is to stop, in seconds."
     )
+    send_timeout_s: float = Field(
+        30.0, gt=0.0, description="How long a client may take nothing of its answer before it is cut off, in seconds."
+    )
     max_timeout_s: float = Field(600.0, gt=0.0, description="Longest timeout_s that a request may ask for, in seconds.")
 
     @model_validator(mode="after")

@@ -36,6 +36,7 @@ WITHOUT_OPTION = {
     "drain_timeout_s",
     "queue_tokens",
     "queue_timeout_s",
+    "send_timeout_s",
 }
 
 

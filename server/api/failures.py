@@ -19,6 +19,7 @@ from server.errors import (
     NumericalError,
     OutOfMemoryError,
     OverloadedError,
+    SlowReaderError,
     UnavailableError,
 )
 from server.jobs.errors import JobStateError
@@ -31,6 +32,7 @@ STATUS: dict[type[KelvinError], int] = {
     NotFoundError: 404,
     OverloadedError: 429,
     OutOfMemoryError: 503,
+    SlowReaderError: 408,
     UnavailableError: 503,
     KelvinError: 500,
 }

@@ -12,6 +12,8 @@ from server.engine.stream import TokenEvent, TokenStream
 from server.errors import InvalidRequestError, KelvinError
 from server.loaded import LoadedModel
 
+MOST_MERGED = 1024  # events of several prompts that wait for their consumer; the others wait in the streams
+
 
 @dataclass(slots=True)
 class Generation:
@@ -105,7 +107,7 @@ async def _merge(streams: Sequence[TokenStream]) -> AsyncGenerator[tuple[int, To
         async for event in streams[0]:
             yield 0, event
         return
-    arrived: asyncio.Queue[tuple[int, TokenEvent | KelvinError | None]] = asyncio.Queue()
+    arrived: asyncio.Queue[tuple[int, TokenEvent | KelvinError | None]] = asyncio.Queue(MOST_MERGED)
     pumps = [asyncio.create_task(_pump(index, stream, arrived)) for index, stream in enumerate(streams)]
     num_running = len(pumps)
     try:
@@ -127,7 +129,7 @@ async def _pump(
 ) -> None:
     try:
         async for event in stream:
-            arrived.put_nowait((index, event))
-        arrived.put_nowait((index, None))
+            await arrived.put((index, event))
+        await arrived.put((index, None))
     except KelvinError as error:
-        arrived.put_nowait((index, error))
+        await arrived.put((index, error))

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from server.api import examples
 from server.api.documented import answer, failures
 from server.api.schemas.answers import LiveAnswer, ReadyAnswer, VersionAnswer
-from server.api.served import Phase, require_phase, require_progress
+from server.api.served import ENDED, SLOW_S, STUCK_S, Phase, require_phase, require_progress
 
 router = APIRouter()
 
@@ -19,19 +19,19 @@ router = APIRouter()
 async def live(request: Request) -> Response:
     """Say that the process works; a 503 means that only a restart helps."""
     state = request.app.state
-    if state.phase is Phase.FAILED:
+    if state.phase in ENDED:
         require_phase(state)
     if state.phase is Phase.READY:
-        require_progress(state)
+        require_progress(state, STUCK_S)
     return JSONResponse({"status": "live"})
 
 
 @router.get("/health/ready", responses=answer(ReadyAnswer, examples.READY_ANSWER) | failures(503))
 async def ready(request: Request) -> Response:
-    """Say whether requests will be answered; a 503 while models load, while the server stops, or after a failure."""
+    """Say whether requests will be answered; a 503 while models load, while no step ends, or while the server stops."""
     state = request.app.state
     require_phase(state)
-    require_progress(state)
+    require_progress(state, SLOW_S)
     return JSONResponse({"status": "ready", "models": list(state.models)})
 
 

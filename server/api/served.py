@@ -8,7 +8,8 @@ from starlette.datastructures import State
 from server.errors import NotFoundError, UnavailableError
 from server.loaded import LoadedModel
 
-STUCK_S = 120.0
+SLOW_S = 30.0  # without a step, and requests go elsewhere
+STUCK_S = 120.0  # without a step, and only a restart helps
 
 
 class Phase(StrEnum):
@@ -18,12 +19,16 @@ class Phase(StrEnum):
     READY = "ready"
     FAILED = "failed"
     DRAINING = "draining"
+    BROKEN = "broken"
 
+
+ENDED = (Phase.FAILED, Phase.BROKEN)  # for good: only a restart helps
 
 _REASONS = {
     Phase.LOADING: "the models are still loading; try again in a moment",
     Phase.FAILED: "a model could not be loaded, so the server cannot answer; its log says why",
     Phase.DRAINING: "the server is stopping; send the request to another one",
+    Phase.BROKEN: "an engine has died, and the server ends to be started again; its log says why",
 }
 
 
@@ -53,11 +58,11 @@ def require_phase(state: State) -> None:
         raise UnavailableError(_REASONS[state.phase])
 
 
-def require_progress(state: State) -> None:
-    """Raise UnavailableError if an engine has died, or holds samples and has not stepped for STUCK_S seconds."""
+def require_progress(state: State, within_s: float) -> None:
+    """Raise UnavailableError if an engine has died, or holds samples and has not begun a step for so many seconds."""
     for model in state.models.values():
         engine = model.engine
         if not engine.alive:
             raise UnavailableError(f"the engine of {model.name} has stopped; restart the server")
-        if engine.num_running and time.monotonic() - engine.last_step_s > STUCK_S:
+        if engine.num_running and time.monotonic() - engine.last_step_s > within_s:
             raise UnavailableError(f"the engine of {model.name} makes no progress; restart the server")

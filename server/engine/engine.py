@@ -230,7 +230,7 @@ class Engine:
         try:
             while self._take_inbox():
                 self._batch.step()
-        except Exception:
+        except BaseException:
             log.exception("the engine's thread has died")
         finally:
             with self._wake:

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from server.backends.base import Reproducible, TokenLogprobs, TokenMeasures
-from server.errors import KelvinError
+from server.errors import KelvinError, SlowReaderError
+
+MOST_BEHIND = 2**14  # events that may wait for their consumer: some megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,21 @@ class TokenStream:
         self.timings = Timings()
         self.reproducible: Reproducible = "bitwise"
         self._on_cancel = on_cancel
+        self._lost = False
         self._events: asyncio.Queue[TokenEvent | KelvinError] = asyncio.Queue()
         self._unfinished = set(range(n))
 
     def deliver(self, event: TokenEvent | KelvinError) -> None:
-        """Hand over an event or the request's failure; on the event loop only."""
+        """Hand over an event or the request's failure; on the event loop only.
+
+        A consumer that falls too far behind loses the request: all its samples end, and it is told so.
+        """
+        if self._lost:
+            return
+        if self._events.qsize() >= MOST_BEHIND:
+            self._lost = True
+            self.cancel()
+            event = SlowReaderError("the answer was not read as fast as it was written; read faster, or ask for less")
         self._events.put_nowait(event)
 
     def cancel(self, sample: int | None = None) -> None:

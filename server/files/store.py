@@ -76,7 +76,11 @@ class Incoming:
                 _sync(file)
             sync_folder(self._folder)
             self._folder.rename(root / about.id)
-            sync_folder(root)
+            try:
+                sync_folder(root)
+            except OSError:  # who is told that it failed must not find it
+                (root / about.id).rename(self._folder)
+                raise
         return about
 
     def discard(self) -> None:

@@ -1,0 +1,158 @@
+"""Clients that do not read, over real sockets with small buffers: they keep no slot, and nobody waits for them."""
+
+import asyncio
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from server import connections
+from server.api.served import Phase
+from server.app import create_app
+from server.connections import Connections
+from server.engine import stream
+from server.errors import SlowReaderError
+from server.serving import Server, bind
+from tests.conftest import loaded
+from tests.engine.driving import collect, params_of, running
+from tests.fakes import FakeBackend, wait_until
+from tests.server.test_disconnect import head, read_until, request_bytes
+
+LONG = 100_000  # tokens: more than a test lives to see
+
+
+class SteadyBackend(FakeBackend):
+    """Takes a millisecond a token."""
+
+    def decode(self, slots):
+        time.sleep(0.001)
+        return super().decode(slots)
+
+
+@pytest.fixture
+def live(settings):
+    """Give a server whose sockets buffer little, and which waits a second for a client to read."""
+    object.__setattr__(settings, "send_timeout_s", 1.0)
+    backend = SteadyBackend(num_slots=2, max_length=2 * LONG)
+    app = create_app(settings, load=lambda settings: {"fake": loaded(backend, queue_tokens=10 * LONG)})
+    server = Server(app, drain_timeout_s=0.0)
+    listener = bind("127.0.0.1", 0)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is accepted inherits it
+    server.port = listener.getsockname()[1]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    wait_until(lambda: server.started and app.state.phase is Phase.READY)
+    server.engine = app.state.models["fake"].engine
+    yield server
+    server.should_exit = True
+    thread.join()
+
+
+@contextmanager
+def connected(server, data, buffer=2048):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        client.settimeout(10)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(data)
+        yield client
+
+
+def streaming(**body):
+    return request_bytes(stream=True, max_tokens=LONG, logprobs=20, **body)
+
+
+def test_a_client_that_never_reads_loses_its_slot_and_its_connection(live):
+    with connected(live, streaming(n=2)):
+        wait_until(lambda: live.engine.num_running == 2)
+        wait_until(lambda: live.engine.num_running == 0, timeout_s=15)
+        assert live.engine.counts.generated_tokens < LONG / 2
+        wait_until(lambda: not live.server_state.connections)
+    with connected(live, request_bytes(max_tokens=5), buffer=65536) as client:
+        assert b"200 OK" in read_until(client, b'"timings"')
+
+
+def test_others_are_answered_meanwhile(live):
+    with connected(live, streaming()):
+        wait_until(lambda: live.engine.num_running == 1)
+        started_s = time.monotonic()
+        for _ in range(3):
+            with connected(live, request_bytes(max_tokens=50, stream=True), buffer=65536) as client:
+                read_until(client, b"[DONE]")
+        assert time.monotonic() - started_s < 5
+        wait_until(lambda: live.engine.num_running == 0, timeout_s=15)
+
+
+def test_a_client_that_reads_slowly_but_reads_keeps_its_stream(live):
+    with connected(live, streaming()) as client:
+        until_s = time.monotonic() + 3.5
+        while time.monotonic() < until_s:
+            assert client.recv(4096)
+            time.sleep(0.1)
+        assert live.engine.num_running == 1
+    wait_until(lambda: live.engine.num_running == 0)
+
+
+def test_a_connection_without_a_request_is_closed_and_one_whose_request_runs_is_not(live, monkeypatch):
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT_S", 0.5)
+    long = request_bytes(max_tokens=3000)
+    with (
+        connected(live, b"") as silent,
+        connected(live, head("/generate")[:40]) as halfway,
+        connected(live, long, buffer=65536) as asking,
+    ):
+        for client in (silent, halfway):
+            with suppress(ConnectionResetError):
+                assert client.recv(10) == b""
+        assert b"200 OK" in read_until(asking, b'"timings"')
+
+
+def test_a_consumer_that_falls_too_far_behind_loses_its_request(monkeypatch):
+    monkeypatch.setattr(stream, "MOST_BEHIND", 1000)
+    backend = FakeBackend(max_length=2 * LONG)
+
+    async def scenario(engine):
+        lagging = engine.submit([1], params_of(LONG), n=2)
+        keeping_up = engine.submit([1], params_of(200))
+        assert [reason for _, reason in await collect(keeping_up)] == ["length"]
+        while engine.num_running:
+            await asyncio.sleep(0.01)
+        with pytest.raises(SlowReaderError):
+            await collect(lagging)
+        assert engine.counts.generated_tokens < LONG
+
+    with running(backend) as engine:
+        asyncio.run(scenario(engine))
+
+
+class Line:
+    """A connection that stands as it is told."""
+
+    def __init__(self, pending=0, cycle=None):
+        self.pending, self.cycle, self.aborted = pending, cycle, False
+        self.transport = self
+        self.response_complete = False
+
+    def get_write_buffer_size(self):
+        return self.pending
+
+    def abort(self):
+        self.aborted = True
+
+
+def test_what_moves_is_kept_and_what_stands_still_is_closed():
+    now = [0.0]
+    watch = Connections(send_timeout_s=10.0, clock=lambda: now[0])
+    busy = Line()
+    stalled, reading, working, idle = Line(9, busy), Line(100, busy), Line(0, busy), Line()
+    for second in range(29):
+        now[0] = float(second)
+        reading.pending += 7 if second % 8 else 0
+        watch.sweep([line for line in (stalled, reading, working, idle) if not line.aborted])
+        assert stalled.aborted == (second >= 10)
+    assert not any(line.aborted for line in (reading, working, idle))
+    now[0] = 31.0
+    watch.sweep([reading, working, idle])
+    assert [line.aborted for line in (reading, working, idle)] == [False, False, True]
