@@ -34,7 +34,7 @@ OLD_PYTHON = $(PYTHON) is older than Python 3.11, which Kelvin needs: name anoth
 NO_VENV = $(VENV) could not be made; on Debian and Ubuntu the venv module is a package: apt install python3-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test robustness audit lint types format model bench studies clean
+.PHONY: help serve test robustness audit lint types format model bench soak studies clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -70,7 +70,11 @@ model: $(INSTALLED_DEV) ## fetch the built-in model
 	$(KELVIN) models pull smollm2
 
 bench: $(INSTALLED_DEV) model ## run the benchmarks, one after the other
-	set -e; for script in benchmarks/[a-z]*.py; do $(PYTHON_BIN) "$$script"; done
+	set -e; for script in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/[a-z]*.py)); do $(PYTHON_BIN) "$$script"; done
+
+soak: $(INSTALLED_DEV) model ## overload a server for ten minutes, and inject every fault, a quarter of an hour in all
+	$(PYTHON_BIN) benchmarks/soak.py
+	$(PYTHON_BIN) -m tests.faults
 
 studies: $(INSTALLED_DEV) model ## draw the studies in docs/ anew, and fail if what they state does not hold
 	set -e; for script in benchmarks/studies/*[a-z]_study.py; do $(PYTHON_BIN) -P "$$script"; done

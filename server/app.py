@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -44,7 +44,12 @@ from server.request_head import HeadLimit, OwnHost, SameOrigin, WholeFiles
 from server.security import BodyLimit, RequestId, RequireKey, SecurityHeaders
 from server.settings import Settings
 from server.telemetry import AccessLog, configure_logging
+from server.threads import share_threads
+from server.tracing import TraceRequests, open_provider
 from server.work import Work, open_work
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 log = logging.getLogger(__name__)
 
@@ -82,26 +87,6 @@ def load_models(settings: Settings) -> dict[str, LoadedModel]:
         _close(loaded, None)
         raise
     return loaded
-
-
-def share_threads(settings: Settings, frameworks: Sequence[str]) -> dict[str, int]:
-    """Share the CPU threads out among frameworks, each of which would take every core for itself.
-
-    Args:
-        settings: `threads` is what there is to share; 0: as many as this process has cores.
-        frameworks: of each model.
-
-    Returns:
-        Threads of each framework, at least 1; for a framework that is alone, `settings.threads` as it stands.
-    """
-    names = list(dict.fromkeys(frameworks))
-    if len(names) < 2:
-        return dict.fromkeys(names, settings.threads)
-    whole = settings.threads or len(os.sched_getaffinity(0))
-    each, left = divmod(whole, len(names))
-    shares = {name: max(1, each + (number < left)) for number, name in enumerate(names)}
-    log.info("%d CPU threads are shared out: %s", whole, ", ".join(f"{name} {share}" for name, share in shares.items()))
-    return shares
 
 
 def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = None) -> LoadedModel:
@@ -144,29 +129,40 @@ def load_engine(settings: Settings, ref: ModelRef, progress: Progress | None = N
     return LoadedModel(ref.name, tokenizer, engine, backend.framework, backend.device, backend.dtype, chat)
 
 
-def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailure | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    load: Load = load_models,
+    on_failure: OnFailure | None = None,
+    tracing: "TracerProvider | None" = None,
+) -> FastAPI:
     """Build the application; models are loaded when it starts, while it already answers /health.
 
     Args:
         settings: everything that can be set.
         load: loads the models, on a thread of its own.
         on_failure: called on the event loop if that fails; the routes answer 503 from then on.
+        tracing: makes a span of every request; None: as the settings say.
 
     Raises:
         InvalidRequestError: the keys cannot be read.
+        ModelError: traces are asked for, and OpenTelemetry is not installed.
     """
+    version = installed_version("kelvin-server") or "from source"
+    if tracing is None and settings.otlp_endpoint is not None:
+        tracing = open_provider(settings.otlp_endpoint, version)
     keys = None if settings.api_keys_file is None else ApiKeys.from_file(settings.api_keys_file)
     metrics = Metrics(lambda: app.state)
     app = FastAPI(
         title="Kelvin",
-        version=installed_version("kelvin-server") or "from source",
+        version=version,
         description=_DESCRIPTION,
-        lifespan=_lifespan(load, on_failure),
+        lifespan=_lifespan(load, on_failure, tracing),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
             Middleware(RequestId),
+            *([] if tracing is None else [Middleware(TraceRequests, provider=tracing)]),
             Middleware(AccessLog),
             Middleware(CountResponses, metrics=metrics),
             Middleware(SecurityHeaders),
@@ -207,7 +203,9 @@ def create_app(settings: Settings, load: Load = load_models, on_failure: OnFailu
     return app
 
 
-def _lifespan(load: Load, on_failure: OnFailure | None) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    load: Load, on_failure: OnFailure | None, tracing: "TracerProvider | None"
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(app.state.settings.log_level)
@@ -217,6 +215,8 @@ def _lifespan(load: Load, on_failure: OnFailure | None) -> Callable[[FastAPI], A
         yield
         app.state.phase = Phase.DRAINING
         await asyncio.to_thread(_close, app.state.models, app.state.work)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.shutdown)  # which sends what is left
 
     return lifespan
 

@@ -5,15 +5,18 @@ never anything that a client may choose.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.datastructures import State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.backends.base import COMPILE_EVENTS
+from server.engine.engine import Engine
 from server.jobs.errors import StorageError
 from server.jobs.service import JobService
 from server.loaded import LoadedModel
@@ -127,11 +130,18 @@ class CountResponses:
         await self._app(scope, receive, counted)
 
 
+def _step_age_s(engine: Engine) -> float:
+    return max(0.0, time.monotonic() - engine.last_step_s) if engine.num_running else 0.0
+
+
 _ENGINE_GAUGES = {
     "num_requests_running": ("Samples that hold a slot.", lambda engine: engine.num_running),
     "num_requests_waiting": ("Samples that wait for a slot.", lambda engine: engine.num_waiting),
+    "num_tokens_waiting": ("Tokens that these may take, prompts included.", lambda engine: engine.num_waiting_tokens),
+    "last_step_age_seconds": ("Since a step began, where samples run.", _step_age_s),
     "slots": ("Samples that are decoded at once.", lambda engine: engine.backend.num_slots),
     "queue_limit": ("Samples that may wait.", lambda engine: engine.queue_limit),
+    "queue_tokens": ("Tokens that these may take together.", lambda engine: engine.queue_tokens),
     "compiled_share": ("Share of the decode step's programs that are compiled.", lambda e: e.backend.compiled_share),
 }
 _ENGINE_COUNTERS = {
@@ -142,6 +152,13 @@ _ENGINE_COUNTERS = {
     "prefix_cache_hits": ("Prompt tokens found, and not computed.", lambda engine: engine.counts.prefix_hits),
     "prefix_cache_prompts": ("Prompts of which any were found.", lambda engine: engine.counts.prefix_prompts),
     "corrupted_requests": ("Requests whose numbers were not finite.", lambda engine: engine.counts.not_finite),
+}
+
+
+_ENGINE_HISTOGRAMS = {
+    "token_entropy_nats": ("Entropy of what a token was drawn from; of a part of them.", lambda e: e.counts.entropy),
+    "token_kept": ("Tokens that could have been drawn, likewise.", lambda engine: engine.counts.kept),
+    "sampler_time_seconds": ("Of a step, the drawing of its tokens.", lambda engine: engine.backend.sampler_seconds),
 }
 
 
@@ -162,6 +179,8 @@ class _Served(Collector):
                 for model in models:
                     family.add_metric([model.name], figure(model.engine))
                 yield family
+        yield from _histograms(models)
+        yield from _programs(models)
         jobs = GaugeMetricFamily("kelvin_jobs", "Jobs, by kind and status.", labels=["kind", "status"])
         service = self._state().jobs
         try:
@@ -172,3 +191,29 @@ class _Served(Collector):
         for (job_kind, status), count in counts.items():
             jobs.add_metric([job_kind, status], count)
         yield jobs
+
+
+def _histograms(models: Iterable[LoadedModel]) -> Iterable[Metric]:
+    for name, (about, histogram_of) in _ENGINE_HISTOGRAMS.items():
+        family = HistogramMetricFamily(f"kelvin_{name}", about, labels=_LABELS)
+        for model in models:
+            histogram = histogram_of(model.engine)
+            if histogram is not None:
+                family.add_metric([model.name], histogram.cumulative(), histogram.total)
+        yield family
+
+
+def _programs(models: Iterable[LoadedModel]) -> Iterable[Metric]:
+    """Tell of compiling; and of recorded graphs, where there are any."""
+    labels = [*_LABELS, "event"]
+    events = CounterMetricFamily("kelvin_compile_events", "Programs, by what came of them.", labels=labels)
+    graphs = CounterMetricFamily("kelvin_graph_steps", "Steps, by whether a graph ran them.", labels=labels)
+    for model in models:
+        backend = model.engine.backend
+        for event in COMPILE_EVENTS:
+            events.add_metric([model.name, event], backend.compile_events.get(event, 0))
+        counts = getattr(backend, "graph_counts", None)  # of backends that record graphs
+        if counts is not None and backend.device.startswith("cuda"):
+            graphs.add_metric([model.name, "hit"], counts.hits)
+            graphs.add_metric([model.name, "miss"], counts.misses)
+    yield from (events, graphs)

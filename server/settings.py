@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     cache_dir: Directory = Field(
         default_factory=_default_cache_dir, description="Folder for what can be made again, such as compiled code."
     )
+    otlp_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="Collector of OpenTelemetry that gets a span of every request."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write."
     )

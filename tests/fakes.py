@@ -3,10 +3,12 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from samplers.params import SamplingParams
-from server.backends.base import Decoded, PromptPiece, Reproducible, TokenLogprobs, TokenMeasures
+from server.backends.base import SAMPLER_SECONDS, Decoded, PromptPiece, Reproducible, TokenLogprobs, TokenMeasures
+from server.histogram import Histogram
 
 EOS = 256
 START = 257
@@ -70,6 +72,7 @@ class FakeBackend:
     vocab_size = VOCAB_SIZE
     eos_token_ids: tuple[int, ...] = (EOS,)
     compiled_share = 0.0
+    compile_events: Mapping[str, int] = MappingProxyType({})
     unmoved = True  # what fails here has drawn nothing
 
     def __init__(
@@ -91,6 +94,7 @@ class FakeBackend:
         self.reproducible = reproducible
         self.calls: list[tuple[object, ...]] = []
         self.closed = False
+        self.sampler_seconds = Histogram(SAMPLER_SECONDS)
         self.poison: int | None = None  # a prompt token that makes prefill raise
         self.decode_error: Exception | None = None
         self.not_finite: Callable[[tuple[int, ...], int], bool] = lambda prompt_ids, step: False
@@ -143,6 +147,7 @@ class FakeBackend:
         assert len(set(slots)) == len(slots) <= self.num_slots
         if self.decode_error is not None:
             raise self.decode_error
+        self.sampler_seconds.add(0.002)
         rows = [self._running[slot] for slot in slots]
         finite = [not self.not_finite(row.prompt_ids, row.step) for row in rows]
         return Decoded(

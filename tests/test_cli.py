@@ -34,9 +34,13 @@ WITHOUT_OPTION = {
     "worker_threads",
     "loaded_classifiers",
     "drain_timeout_s",
+    "finetune_jobs",
+    "wandb_api_key_file",
+    "database_url",
     "queue_tokens",
     "queue_timeout_s",
     "send_timeout_s",
+    "otlp_endpoint",
 }
 
 

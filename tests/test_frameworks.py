@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from server.app import share_threads
 from server.settings import Settings
+from server.threads import share_threads
 
 FRAMEWORKS = {"torch", "tensorflow"}
 SERVE_ONE_REQUEST = """
@@ -84,5 +84,5 @@ def test_a_framework_alone_has_all_threads(threads, caplog):
 
 
 def test_without_a_setting_the_cores_of_this_process_are_shared_out(monkeypatch):
-    monkeypatch.setattr("server.app.os.sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setattr("server.threads.os.sched_getaffinity", lambda pid: set(range(6)))
     assert share_threads(Settings(), ["torch", "tensorflow"]) == {"torch": 3, "tensorflow": 3}

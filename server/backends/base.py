@@ -1,6 +1,6 @@
 """Backend: what the engine asks of a framework. Slots, token ids and positions; no requests, no HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,11 +10,25 @@ from samplers.logprobs import TokenLogprobs
 from samplers.measures import TokenMeasures
 from samplers.params import SamplingParams
 from server.backends.quantization import Quantization
+from server.histogram import Histogram
 from server.models.progress import Progress
 
-__all__ = ["Backend", "Decoded", "Embedder", "PromptPiece", "Reproducible", "TokenLogprobs", "TokenMeasures"]
+__all__ = [
+    "COMPILE_EVENTS",
+    "SAMPLER_SECONDS",
+    "Backend",
+    "Decoded",
+    "Embedder",
+    "PromptPiece",
+    "Reproducible",
+    "TokenLogprobs",
+    "TokenMeasures",
+]
 
 Reproducible = Literal["bitwise", "noise"]
+# Programs that were compiled, or could not be; and those given up because a step's arguments did not fit them.
+COMPILE_EVENTS = ("compiled", "failed", "abandoned")
+SAMPLER_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class Backend(Protocol):
         prefill_chunk: tokens that one `prefill` call takes at most, all its pieces together.
         prefill_least: tokens below which a call takes no less time.
         eos_token_ids: the model's own end-of-sequence ids.
+        sampler_seconds: of each step, what drawing took beside the model; None: it cannot be told apart.
     """
 
     framework: str
@@ -81,10 +96,15 @@ class Backend(Protocol):
     prefill_chunk: int
     prefill_least: int
     eos_token_ids: tuple[int, ...]
+    sampler_seconds: Histogram | None
 
     @property
     def compiled_share(self) -> float:
         """Return the share of the decode step's programs that are compiled, 0 to 1; any thread may ask."""
+
+    @property
+    def compile_events(self) -> Mapping[str, int]:
+        """Count what has come of compiling, by name of COMPILE_EVENTS; any thread may ask."""
 
     @property
     def unmoved(self) -> bool:

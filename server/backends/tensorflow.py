@@ -1,6 +1,6 @@
 """TensorFlowBackend: a decoder's weights, its KV slots, and its decode-and-sample step in TensorFlow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ class TensorFlowBackend:
     """
 
     framework = "tensorflow"
+    sampler_seconds = None  # forward and sampler are one program
 
     def __init__(
         self,
@@ -172,6 +173,11 @@ class TensorFlowBackend:
     def compiled_share(self) -> float:
         """Return the share of the programs that are compiled, 0 to 1."""
         return 0.0 if self._compilation is None else self._compilation.share
+
+    @property
+    def compile_events(self) -> Mapping[str, int]:
+        """Count what has come of compiling, by name of COMPILE_EVENTS."""
+        return {} if self._compilation is None else self._compilation.events
 
     @property
     def unmoved(self) -> bool:

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,11 @@ _NICENESS = 10  # compiling gives way to requests
 
 
 class Compilation:
-    """Programs of fixed shapes, of which some are ready already."""
+    """Programs of fixed shapes, of which some are ready already.
+
+    Attributes:
+        events: how often what came of compiling, by name of COMPILE_EVENTS.
+    """
 
     def __init__(self, trials: Mapping[str | int, Callable[[], object]]) -> None:
         """Start compiling.
@@ -25,6 +30,7 @@ class Compilation:
                 may run at any time, beside live requests.
         """
         self._trials = trials
+        self.events: Counter[str] = Counter()
         self._ready: set[str | int] = set()
         self._closing = False
         # No daemon: a process that ended while XLA compiles would take LLVM's tables away from under it.
@@ -59,7 +65,9 @@ class Compilation:
                     return
                 trial()
                 self._ready.add(name)
+                self.events["compiled"] += 1
         except Exception:
+            self.events["failed"] += 1
             log.exception("a program could not be compiled; what is left goes without, which is slower but right")
             return
         log.info("%d programs are compiled (%.1f s)", len(self._trials), time.monotonic() - started_s)

@@ -1,7 +1,8 @@
 """TorchBackend: a decoder's weights, its KV slots, and its decode-and-sample step in torch."""
 
 import copy
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import torch
 
 from samplers.params import SamplingParams
 from server.backends import torch_plain
-from server.backends.base import Decoded, PromptPiece, Reproducible
+from server.backends.base import SAMPLER_SECONDS, Decoded, PromptPiece, Reproducible
 from server.backends.quantization import Quantization, require_supported
 from server.backends.torch_compile import Compilation, Function, Program
 from server.backends.torch_cuda import CudaOperators, pick_attention
@@ -19,6 +20,7 @@ from server.backends.torch_graphs import GraphCounts, Record, recorder_of
 from server.backends.torch_kernels import kernels_fit, load_kernels
 from server.backends.torch_sampler import Sampler, describe, dynamic, measure_rows
 from server.backends.torch_static import StaticDecoding, pick_max_steps
+from server.histogram import Histogram
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights
 
@@ -115,6 +117,7 @@ class TorchBackend:
         self._params: dict[int, SamplingParams] = {}
         self._poisoned: set[int] = set()
         self._moved = False
+        self.sampler_seconds = Histogram(SAMPLER_SECONDS) if self._static is None else None
         self._compilation: Compilation | None = None
         if compile and (self._fused or self._device.type == "cuda"):
             self._compilation = Compilation(self._programs(), cache_dir=cache_dir, device=self._device)
@@ -158,9 +161,12 @@ class TorchBackend:
         with torch.no_grad():
             rows = self._indices(slots)
             logits = self._run(forward, self._last_token[rows], rows, self._position[rows], *self._model)
+            started_s = time.perf_counter()
             state = self._sampler.take(slots, params)
             processed = self._sampler.process(logits, state, self._run)
             sampled = self._sampler.draw(processed, state, self._run)
+            if self.sampler_seconds is not None:
+                self.sampler_seconds.add(time.perf_counter() - started_s)
             logprobs = [describe(asked, row, logits, state, sampled) for row, asked in enumerate(params)]
             measures = measure_rows(params, logits, processed, state, sampled)
             self._moved = True
@@ -202,6 +208,11 @@ class TorchBackend:
     def compiled_share(self) -> float:
         """Return how much of the decode step is compiled, 0 or 1: its programs take over together."""
         return float(self._compilation is not None and self._compilation.ready)
+
+    @property
+    def compile_events(self) -> Mapping[str, int]:
+        """Count what has come of compiling, by name of COMPILE_EVENTS."""
+        return {} if self._compilation is None else self._compilation.events
 
     @property
     def unmoved(self) -> bool:

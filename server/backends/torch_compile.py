@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ class Compilation:
     Rows are a dynamic dimension of two and more, so that a part is one program, but where one row has its own. The
     parts are compiled apart: what one does is compiled once, and not once more for every other thing that a step may
     do. Programs are kept on disk by Inductor's own cache, so that a restart loads them in seconds.
+
+    Attributes:
+        events: how often what came of compiling, by name of COMPILE_EVENTS.
     """
 
     def __init__(self, programs: Sequence[Program], *, cache_dir: Path, device: torch.device) -> None:
@@ -57,6 +61,7 @@ class Compilation:
             for function in {program.function for program in programs}
         }
         self._programs = programs
+        self.events: Counter[str] = Counter()
         self._ready = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="compile", daemon=True)
@@ -86,6 +91,7 @@ class Compilation:
             return self._compiled[function](*arguments)
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             self._ready = False
+            self.events["abandoned"] += 1
             log.exception("a compiled program does not fit its arguments; from now on the step runs eagerly, slower")
             return function(*arguments)
         finally:
@@ -111,6 +117,7 @@ class Compilation:
                     return
                 self._compile(program)
         except Exception:
+            self.events["failed"] += 1
             log.exception("the decode step could not be compiled; it stays eager, which is slower but right")
             return
         self._ready = True
@@ -120,6 +127,7 @@ class Compilation:
     def _compile(self, program: Program) -> None:
         with torch.no_grad():
             self._compiled[program.function](*program.example())
+        self.events["compiled"] += 1
 
 
 def _give_way() -> None:

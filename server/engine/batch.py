@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from server.backends.base import Backend, Decoded
 from server.engine.blame import halves, in_words, newest, ran_out_of_memory
@@ -17,6 +18,7 @@ from server.errors import InvalidRequestError, KelvinError, NumericalError, Queu
 
 log = logging.getLogger(__name__)
 
+OBSERVED_EVERY = 128  # samples; a measured row makes a step of 32 rows 2.5 % slower, so the mean step 0.6 %
 _RULES = ("allowed_token_ids", "bad_words", "no_repeat_ngram_size")  # which can forbid every token
 
 
@@ -45,6 +47,7 @@ class Batch:
         self._scheduler = Scheduler(backend.num_slots, prefix_cache=prefix_cache)
         self._budget = Budget(backend.prefill_least, backend.prefill_chunk)
         self._outbox = Outbox()
+        self._num_started = 0
 
     def __bool__(self) -> bool:
         return bool(self._scheduler)
@@ -172,10 +175,9 @@ class Batch:
             assert source is not None
             self.backend.copy(source, slot, request.prompt.num_prefill)
             self._scheduler.prefilled(sample, request.prompt.num_prefill - sample.num_prefilled)
-        if (
-            self.backend.admit(slot, request.prompt.token_ids, request.params, request.first_sample + sample.index)
-            == "noise"
-        ):
+        sample.observed, self._num_started = not self._num_started % OBSERVED_EVERY, self._num_started + 1
+        params = replace(request.params, measures=True) if sample.observed else request.params
+        if self.backend.admit(slot, request.prompt.token_ids, params, request.first_sample + sample.index) == "noise":
             request.stream.reproducible = "noise"
         sample.decoding = True
         if request.started_s is None:
@@ -242,6 +244,10 @@ class Batch:
             return
         sample.num_generated += 1
         self.counts.generated_tokens += 1
+        measures = decoded.measures[row]
+        if sample.observed and measures is not None:
+            self.counts.entropy.add(measures.entropy)
+            self.counts.kept.add(measures.kept)
         try:
             event = sample.event(decoded, row)
         except Exception as error:

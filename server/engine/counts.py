@@ -1,6 +1,11 @@
 """Counts: what an engine has done since it started; plain numbers, for whoever looks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from server.histogram import Histogram
+
+_NATS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 20_000, 50_000, 100_000)
 
 
 @dataclass(slots=True)
@@ -15,6 +20,8 @@ class Counts:
         prefix_hits: tokens of them that were found, and not computed.
         prefix_prompts: prompts of which any were found.
         not_finite: requests that failed because the model's logits were not finite.
+        entropy: of the distributions that tokens were drawn from, in nats, at their temperature; of some of the draws.
+        kept: how many tokens could have been drawn, of the same draws.
     """
 
     prompt_tokens: int = 0
@@ -24,3 +31,5 @@ class Counts:
     prefix_hits: int = 0
     prefix_prompts: int = 0
     not_finite: int = 0
+    entropy: Histogram = field(default_factory=lambda: Histogram(_NATS))
+    kept: Histogram = field(default_factory=lambda: Histogram(_TOKENS))

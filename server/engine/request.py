@@ -87,6 +87,7 @@ class Sample:
         num_prefilled: prompt tokens whose keys and values are in the slot.
         prefix: where its prompt's beginning is to be copied from, a slot, and how many tokens; None: from nowhere.
         decoding: whether the backend has admitted the slot.
+        observed: whether its draws are measured for the engine's counts.
         num_generated: tokens drawn so far.
         finish_reason: None while it lives.
     """
@@ -97,6 +98,7 @@ class Sample:
     num_prefilled: int = 0
     prefix: tuple[int, int] | None = None
     decoding: bool = False
+    observed: bool = False
     num_generated: int = 0
     finish_reason: FinishReason | None = None
 
@@ -117,7 +119,7 @@ class Sample:
             self.index,
             (token_id,),
             () if logprobs is None else (logprobs,),
-            () if measures is None else (measures,),
+            (measures,) if measures is not None and self.request.params.measures else (),
             finish_reason=reason,
         )
 

@@ -31,18 +31,16 @@ def test_a_dead_engine_is_told_at_once_and_ends_the_process_with_1(tmp_path):
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server, httpx2.Client(base_url=address) as client:
         try:
             wait_until(lambda: ready(client), timeout_s=60, every_s=0.05)
-            waiting = [
-                threading.Thread(target=ask, args=[name], kwargs=body)
-                for name, body in (
-                    ("whole", {"prompt": "a"}),
-                    ("stream", {"prompt": "b", "stream": True}),
-                    ("queued", {"prompt": "c", "n": 8}),
-                )
-            ]
-            for thread in waiting:
-                thread.start()
-            running = 'kelvin_num_requests_running{model_name="fake"} 4.0'
-            wait_until(lambda: running in client.get("/metrics").text)
+            waiting = []
+            for name, slots, body in (
+                ("whole", 1, {"prompt": "a"}),
+                ("stream", 2, {"prompt": "b", "stream": True}),
+                ("queued", 4, {"prompt": "c", "n": 8}),
+            ):
+                waiting.append(threading.Thread(target=ask, args=[name], kwargs=body))
+                waiting[-1].start()
+                running = f'kelvin_num_requests_running{{model_name="fake"}} {slots}.0'
+                wait_until(lambda running=running: running in client.get("/metrics").text, every_s=0.05)
             watcher = threading.Thread(target=watch)
             watcher.start()
             wait_until(lambda: lived)

@@ -4,10 +4,12 @@ import json
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.api import examples
+from server.engine import batch
 from tests.fakes import FakeBackend, says, wait_until
 from tests.server.asking import generate
 
@@ -51,6 +53,15 @@ def test_what_was_asked_and_drawn_is_counted(serve):
         ("kelvin_num_requests_waiting",): 0,
         ("kelvin_compiled_share",): 0,
         ("kelvin_corrupted_requests_total",): 0,
+        ("kelvin_num_tokens_waiting",): 0,
+        ("kelvin_queue_tokens",): 2**19,
+        ("kelvin_last_step_age_seconds",): 0,
+        ("kelvin_compile_events_total", "compiled"): 0,
+        ("kelvin_token_entropy_nats_count",): 3,  # of every 128th sample, so of the first
+        ("kelvin_token_entropy_nats_sum",): 3 * 1.25,
+        ("kelvin_token_kept_bucket", "5"): 0,
+        ("kelvin_token_kept_bucket", "10"): 3,
+        ("kelvin_token_kept_bucket", "+Inf"): 3,
     }
     assert {name: after.get(name) for name in expected} == expected
     for name in (
@@ -61,6 +72,7 @@ def test_what_was_asked_and_drawn_is_counted(serve):
         assert after[f"kelvin_{name}_seconds_sum",] > 0, name
     assert after["kelvin_time_to_first_token_seconds_sum",] <= after["kelvin_e2e_request_latency_seconds_sum",]
     assert 6 <= after["kelvin_steps_total",] <= 11
+    assert after["kelvin_sampler_time_seconds_count",] == after["kelvin_steps_total",]
 
 
 def test_what_runs_and_waits_is_seen_while_it_does(serve):
@@ -72,6 +84,43 @@ def test_what_runs_and_waits_is_seen_while_it_does(serve):
     assert scrape(client)["kelvin_num_requests_waiting",] == 2
     backend.allow(100)
     thread.join()
+
+
+def test_what_is_measured_for_the_metrics_is_no_part_of_answers(serve, monkeypatch):
+    monkeypatch.setattr(batch, "OBSERVED_EVERY", 8)
+    backend = FakeBackend(num_slots=8)
+    client = serve(backend, queue_limit=200)
+    asked = []
+    admit = backend.admit
+    backend.admit = lambda slot, prompt_ids, params, sample=0: (
+        asked.append(params.measures), admit(slot, prompt_ids, params, sample)
+    )[1]  # fmt: skip
+    plain = generate(client, n=12, max_tokens=2, seed=1)
+    assert [place for place, measured in enumerate(asked) if measured] == [0, 8]
+    del backend.admit
+    assert generate(client, n=12, max_tokens=2, seed=1)["choices"] == plain["choices"], "others are measured now"
+    assert scrape(client)["kelvin_token_kept_count",] == 3 * 2
+
+
+def test_how_long_no_step_has_begun_is_seen(serve):
+    backend = FakeBackend(num_slots=1, gated=True)
+    client = serve(backend)
+    thread = threading.Thread(target=generate, args=[client], kwargs={"max_tokens": 2})
+    thread.start()
+    wait_until(lambda: scrape(client)["kelvin_last_step_age_seconds",] > 0.05)
+    backend.allow(10)
+    thread.join()
+    assert scrape(client)["kelvin_last_step_age_seconds",] == 0
+
+
+def test_recorded_graphs_are_counted_where_there_is_cuda(serve):
+    backend = FakeBackend()
+    client = serve(backend)
+    backend.graph_counts = SimpleNamespace(hits=5, misses=2)
+    assert not [name for name, *_ in scrape(client) if "graph" in name]
+    backend.device = "cuda:0"
+    assert scrape(client)["kelvin_graph_steps_total", "hit"] == 5
+    assert scrape(client)["kelvin_graph_steps_total", "miss"] == 2
 
 
 def test_numbers_that_are_not_finite_are_counted(serve):
@@ -95,7 +144,7 @@ def test_nothing_that_a_client_chooses_is_a_label(client):
     text = client.get("/metrics").text
     assert "secret" not in text.lower()
     labels = {label for labels in re.findall(r"\{(.*)\}", text) for label in re.findall(r'(\w+)="', labels)}
-    assert labels <= {"model_name", "le", "status", "finished_reason", "source", "mode", "kind"}
+    assert labels <= {"model_name", "le", "status", "finished_reason", "source", "mode", "kind", "event"}
 
 
 def test_two_servers_in_a_process_count_apart(serve):
@@ -112,6 +161,8 @@ def names_in(text):
 def test_the_dashboard_and_the_documentation_name_only_what_is_there(client):
     generate(client, seed=1)
     client.post("/compare", json=examples.COMPARE | {"wait": True})
+    backend = client.app.state.models["fake"].engine.backend
+    backend.graph_counts, backend.device = SimpleNamespace(hits=0, misses=0), "cuda:0"
     shown = {name for name, *_ in scrape(client)}
     dashboard = json.loads((ROOT / "docs/grafana.json").read_text(encoding="utf-8"))
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
