@@ -47,11 +47,15 @@ class Walk:
         """Close the connection."""
         self._client.close()
 
-    def everything(self, every=1):
+    def everything(self, every=1, start=0):
         """Walk all kinds on all routes.
 
         Args:
-            every: 1 tries everything, 7 one of seven of each kind on each route, never the same seven on two routes.
+            every: 1 tries everything, 7 one of seven of each kind on each route, not the same ones on two routes.
+            start: which of the seven.
+
+        Returns:
+            How many routes there are.
         """
         ids = self._things()
         routes = read_routes(self._server.port)
@@ -70,9 +74,9 @@ class Walk:
                 kinds["forms"] = bad_forms(route)
             for kind, cases in kinds.items():
                 within = [dataclasses.replace(case, documented=route.documented) for case in cases]
-                self._try_all(kind, within[place % every :: every], 1)
+                self._try_all(kind, within[(place + start) % every :: every], 1)
             if route.form:
-                self._data_sets(route, next(own for own in routes if own.path.endswith("/validate")), every)
+                self._data_sets(route, next(own for own in routes if own.path.endswith("/validate")), every, start)
         self._pipelines()
         return len(routes)
 
@@ -159,8 +163,8 @@ class Walk:
         if time.monotonic() - started_s > SLOW_S:
             self.failures.append(f"after {name}: the next good request took {time.monotonic() - started_s:.1f} s")
 
-    def _data_sets(self, route, validate, every):
-        for name, content in list(DATA_SETS.items())[::every]:
+    def _data_sets(self, route, validate, every, start):
+        for name, content in list(DATA_SETS.items())[start % every :: every]:
             uploaded = self._client.send(upload(route, content))
             self._try_all(
                 "data sets", [Case(f"data set {name}", upload(route, content), ANY, documented=route.documented)], 1
