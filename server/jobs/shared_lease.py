@@ -107,6 +107,8 @@ class SharedLease:
                 self.renew()
             except StorageError as error:
                 log.error("the lease of this server could not be renewed: %s", error.message)
+            except Exception:  # whatever it is, the heart goes on beating
+                log.exception("the lease of this server could not be renewed")
 
 
 def home_of(data_dir: Path) -> str:

@@ -18,7 +18,7 @@ from server.jobs.errors import JobStateError
 from server.jobs.failures import translated
 from server.jobs.job import Job, Kind, new_id
 from server.jobs.lease import FileLease, Lease, alone_in
-from server.jobs.orders import Order, cancel, pause, reject, release, resume
+from server.jobs.orders import Order, adopt, cancel, pause, reject, release, resume
 from server.jobs.queue import adopt_jobs, claim_next
 from server.jobs.reader import JobReader
 from server.jobs.schema import JobRow, as_job
@@ -204,6 +204,22 @@ class JobStore(JobReader):
     def claim(self, kind: Kind) -> Claim | None:
         """Set the oldest queued job running, and return the right to it; None: there is none."""
         return claim_next(self._database, self._lease, kind)
+
+    def take_over(self, job_id: str) -> bool:
+        """Take over one job if the process that it belongs to has died, and tell whether that was so.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        with self._database.write(job_id) as session:
+            row = find(session, job_id)
+            others = row.owner != self._lease.owner and row.status not in ENDED
+            dead = others and self._lease.has_ended(row.owner, session)
+            if dead:
+                adopt(session, row, self._lease.owner)
+            kind = row.kind
+        self.changes.notify(kind)
+        return dead
 
     def adopt(self, kind: Kind) -> None:
         """Take over the jobs of processes that have died."""

@@ -1,15 +1,33 @@
 """kelvin finetune: from a file to a classifier without a server, and what becomes of it in the data directory."""
 
 import json
+import os
+import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from server import cli
 from server.finetuning.cli import local
 from server.finetuning.jobs.worker_process import Workers
+from tests.fakes import wait_until
 from tests.finetuning.serving import FAKE_WORKER
+
+ROOT = Path(__file__).parents[2]
+DYING = """
+import sys
+from functools import partial
+from server import cli
+from server.finetuning.cli import local
+from server.finetuning.jobs.worker_process import Workers
+from tests.finetuning.serving import FAKE_WORKER
+
+local.Workers = partial(Workers, command=FAKE_WORKER)
+sys.argv = ["kelvin", "finetune", sys.argv[2], "--method", "mlp", "--epochs", "4", "--seed", "700"]
+cli.main()
+"""
 
 
 @pytest.fixture
@@ -90,6 +108,21 @@ def test_a_paused_one_goes_on_here(kelvin, rows, monkeypatch):
     monkeypatch.setattr(local, "_follow", interrupted)
     kelvin(rows, "--method", "mlp", "--epochs", 2, "--seed", 100)
     [job] = json.loads(kelvin("list", "--json")[1])
+    code, out, err = kelvin("resume", job["id"], "--json")
+    assert code == 0, err
+    assert json.loads(out)["status"] == "succeeded"
+
+
+def test_one_whose_process_died_goes_on_here(kelvin, rows, tmp_path):
+    command = [sys.executable, "-c", DYING, str(tmp_path / "data"), str(rows)]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"KELVIN_DATA_DIR": str(tmp_path / "data")})
+    begun = tmp_path / "data" / "jobs"
+    wait_until(lambda: any(begun.glob("*/begun.txt")), 30.0)
+    [job] = json.loads(kelvin("list", "--json")[1])
+    code, _, err = kelvin("resume", job["id"])
+    assert (code, "is running; only a paused one" in err) == (2, True), "its process lives"
+    process.kill()
+    process.wait()
     code, out, err = kelvin("resume", job["id"], "--json")
     assert code == 0, err
     assert json.loads(out)["status"] == "succeeded"

@@ -105,11 +105,13 @@ def run(
 def resume(
     job_id: JobArgument, watch: WatchOption = False, report: ReportOption = None, as_json: JsonOption = False
 ) -> None:
-    """Go on with a paused fine-tune right here."""
+    """Go on right here with a fine-tune that was paused, or whose process has died."""
+    from server.finetuning.cli import local
+
     _require_folder(report)
     with _kept(_settings()) as state:
         _find(state, job_id)
-        state.store.resume(job_id)
+        local.resume(state, job_id)
         _run(state, job_id, watch=watch, report=report, as_json=as_json)
 
 

@@ -132,6 +132,17 @@ def submit(state: Kept, plan: Plan) -> Job:
     return state.store.submit(Kind.FINETUNE, plan.model_dump(mode="json"))
 
 
+def resume(state: Kept, job_id: str) -> None:
+    """Queue a job for this process that was paused, or that a process has left behind that died.
+
+    Raises:
+        JobStateError: it has ended, or belongs to a process that lives.
+    """
+    taken = state.store.take_over(job_id)
+    if not (taken and state.store.get(job_id).status is Status.QUEUED):
+        state.store.resume(job_id)
+
+
 def run(state: Kept, job_id: str, on_change: OnChange) -> Job:
     """Run a job that this process has queued, and return it as it is in the end; an interrupt pauses it.
 
