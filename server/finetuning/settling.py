@@ -47,7 +47,7 @@ class _Defaults:
 
 _DEFAULTS: dict[Method, _Defaults] = {
     "linear_probe": _Defaults(30, 32, 3e-3, decay="linear", weight_decay=2.0),
-    "lora": _Defaults(3, 16, 3e-4, warmup=0.06, decay="linear"),
+    "lora": _Defaults(4, 16, 2e-3, warmup=0.06, decay="linear"),
     "full": _Defaults(3, 16, 5e-5, warmup=0.06, decay="linear", weight_decay=0.01),
     "dan": _Defaults(10, 32, 4e-3, warmup=0.05, decay="cosine", weight_decay=0.01),
     "mlp": _Defaults(30, 32, 1e-3),
@@ -123,6 +123,7 @@ def _hyperparameters(given: HyperparametersRequest, method: Method) -> Hyperpara
         weight_decay=_first(given.weight_decay, own.weight_decay),
         max_grad_norm=given.max_grad_norm,
         early_stopping_patience=given.early_stopping_patience,
+        best_by=given.best_by,
         max_length=_first(given.max_length, MAX_LENGTH),
     )
 
