@@ -60,6 +60,7 @@ _HYPERPARAMETERS: dict[str, Any] = {
     "weight_decay": 0.01,
     "max_grad_norm": 1.0,
     "early_stopping_patience": None,
+    "best_by": "nll",
     "max_length": 256,
     "learning_rate_multiplier": None,
 }

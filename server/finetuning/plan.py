@@ -31,6 +31,7 @@ class Hyperparameters(_Settled):
         weight_decay: decoupled (AdamW), ≥ 0.
         max_grad_norm: gradients longer than this are shortened to it, > 0; None: they stay.
         early_stopping_patience: epochs without a better validation score that end training, ≥ 1; None: never.
+        best_by: validation score of the best epoch: `nll`, at temperature 1, or `macro_f1`.
         max_length: tokens of a text that are read, ≥ 1.
     """
 
@@ -46,6 +47,7 @@ class Hyperparameters(_Settled):
     max_grad_norm: float | None
     early_stopping_patience: int | None
     max_length: int
+    best_by: Literal["nll", "macro_f1"] = "nll"
 
 
 class TemperaturePlan(_Settled):

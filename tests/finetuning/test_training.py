@@ -97,6 +97,16 @@ def test_calibration_is_fitted_to_its_own_part_and_judged_on_the_test_part(tmp_p
     assert outcome.parameters == 64 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
 
 
+def test_the_plan_says_what_chooses_the_best_epoch(tmp_path):
+    """At a high rate without decay both scores go up and down, and not together."""
+    splits = digit_splits(200)
+    for best_by, score in (("nll", lambda own: -own.validation_nll), ("macro_f1", lambda own: own.validation_macro_f1)):
+        outcome = train(a_plan(n_epochs=8, learning_rate=0.03, best_by=best_by), splits, tmp_path / best_by, Heard())
+        scores = [score(own) for own in outcome.epochs]
+        assert outcome.best_epoch == 1 + scores.index(max(scores))
+        assert len(set(scores)) > 2
+
+
 def test_annealing_sharpens_what_is_served_four_times_with_no_weight_changed(tmp_path):
     """The same weights at the temperatures of both ends of 2 -> 0.5: odds to the power of four."""
     splits = digit_splits(300)

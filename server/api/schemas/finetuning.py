@@ -66,6 +66,9 @@ class HyperparametersRequest(StrictModel):
     early_stopping_patience: int | None = Field(
         None, ge=1, le=MAX_EPOCHS, description="Epochs without a better validation score that end training."
     )
+    best_by: Literal["nll", "macro_f1"] = Field(
+        "nll", description="Validation score of the epoch whose weights are kept; NLL is at temperature 1."
+    )
     max_length: int | None = Field(None, ge=1, le=131_072, description="Tokens of a text that are read.")
 
     @model_validator(mode="after")

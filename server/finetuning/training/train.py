@@ -157,6 +157,7 @@ def _move_weights(
             validation,
             channel,
             class_weights=weights,
+            criterion=plan.hyperparameters.best_by,
             checkpoints=checkpoints,
             after_step=recorder.step,
             after_epoch=recorder.epoch,
