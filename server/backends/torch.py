@@ -29,7 +29,7 @@ Tensor = torch.Tensor
 SCRATCH_SLOTS = 2  # beyond the slots of requests, for the compiler's trial runs
 _TILE = 16  # positions of the cache that the kernels keep together
 PREFILL_CHUNK = 256  # tokens of one prefill call: enough to keep the matrix products busy, short enough to wait for
-PREFILL_LEAST = 24  # two rounds of the rows that the product keeps in registers: fewer wait for the weights
+PREFILL_LEAST = 12  # rows that the product keeps in registers: fewer take as long
 
 
 class TorchBackend:
