@@ -35,6 +35,7 @@ def main() -> None:
         finally:
             exit_code = process.stop()
         report["errors_logged"] = [line["event"] for line in process.complaints()]
+        report["cut_off"] = process.num_cut_off()
     report["exit_code"] = exit_code
     wrong = find_wrong(report)
     RESULTS.parent.mkdir(exist_ok=True)

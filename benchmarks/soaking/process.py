@@ -82,6 +82,10 @@ class Process:
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["level"] in ("error", "critical")]
 
+    def num_cut_off(self):
+        """Count the clients that it has cut off because they took nothing."""
+        return sum("has taken nothing" in line for line in self._log.read_text().splitlines())
+
     def stop(self):
         """End it, and return its exit code."""
         self._process.send_signal(signal.SIGTERM)

@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from server.api.schemas.answers import LiveAnswer, ReadyAnswer, VersionAnswer
-from server.api.served import STUCK_S, Phase
+from server.api.served import SLOW_S, STUCK_S, Phase
 from server.app import create_app, load_models
 from server.errors import ModelError
 from server.settings import Settings
@@ -103,7 +103,10 @@ def test_an_engine_whose_step_hangs_is_neither_ready_nor_alive(serve):
     thread.start()
     wait_until(lambda: engine.num_running == 1)
     assert client.get("/health/live").status_code == 200
-    engine.last_step_s -= STUCK_S + 1
+    engine.last_step_s -= SLOW_S + 1
+    require_unavailable(client.get("/health/ready"), "no progress")
+    assert client.get("/health/live").status_code == 200, "first requests go elsewhere, then comes a restart"
+    engine.last_step_s -= STUCK_S - SLOW_S
     for path in ("/health/live", "/health/ready"):
         require_unavailable(client.get(path), "no progress")
     backend.allow(5)
