@@ -3,7 +3,9 @@
 import asyncio
 import secrets
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 import h11
 from starlette.responses import JSONResponse
@@ -22,6 +24,36 @@ _MESSAGES = {
 }
 
 
+class _Unhurried:
+    """A connection whose closing leaves a client that still sends the time to read the answer.
+
+    To close with bytes unread resets the connection, and the client may lose what it was sent: a 413, say. So first the
+    server says that nothing more will come, and reads on for a moment, into nowhere.
+    """
+
+    def __init__(self, transport: asyncio.Transport, still_sends: Callable[[], bool]) -> None:
+        self._transport = transport
+        self._still_sends = still_sends
+        self._ends = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Say whether nothing can be sent any more."""
+        return self._ends or self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close, at once where the client has sent all it will."""
+        if self.is_closing() or not self._still_sends():
+            self._transport.close()
+            return
+        self._ends = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+
+
 class Protocol(H11Protocol):
     """uvicorn's protocol, which by itself waits for ever for a head that is half sent, and refuses in plain text."""
 
@@ -30,12 +62,12 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
-        super().connection_made(transport)
+        super().connection_made(_Unhurried(transport, self._still_sends))  # type: ignore[arg-type]
         self._watch()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends; nothing of it is looked at once it has been refused."""
-        if not self._refused:
+        if not self.transport.is_closing():
             super().data_received(data)
             self._watch()
 
@@ -54,12 +86,15 @@ class Protocol(H11Protocol):
         hint = getattr(sys.exception(), "error_status_hint", 400)
         self._refuse(hint if hint in _CODES else 400)
 
+    def _still_sends(self) -> bool:
+        return self._refused or self.conn.their_state is h11.SEND_BODY
+
     def _watch(self) -> None:
         done = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED)
         unread = self.conn.their_state is h11.SEND_BODY and self.conn.our_state in done
-        if not self._refused and not self.transport.is_closing() and (self.conn.their_state is h11.IDLE or unread):
+        if not self.transport.is_closing() and (self.conn.their_state is h11.IDLE or unread):
             self._overdue = self._overdue or self.loop.call_later(HEAD_TIMEOUT_S, self._give_up)
-        elif not self._refused:
+        else:
             self._wait_no_longer()
 
     def _wait_no_longer(self) -> None:
@@ -91,6 +126,4 @@ class Protocol(H11Protocol):
         head = h11.Response(status_code=status, headers=answer.raw_headers, reason=reason)
         for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        # To close with bytes unread would reset the connection, and the answer might never be seen.
-        self.transport.write_eof()
-        self._overdue = self.loop.call_later(LINGER_S, self.transport.close)
+        self.transport.close()

@@ -14,6 +14,7 @@ CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
     "response_schema_conformance", "negative_data_rejection", "unsupported_method", "use_after_free",
 )  # fmt: skip
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 _CASES = re.compile(r"(\d[\d,]*) generated")
 
 
@@ -29,10 +30,11 @@ def conformance(port, max_examples, seconds):
         Its exit code, how many cases it made, and what it printed.
     """
     command = [
-        Path(sys.executable).with_name("schemathesis"), "run", f"http://127.0.0.1:{port}/openapi.json", "--no-color",
-        "--phases", "examples,coverage,fuzzing", "--checks", ",".join(CHECKS), "--max-examples", str(max_examples),
-        "--generation-deterministic", "--no-shrink", "--continue-on-failure",
-        "--request-timeout", "20", "--max-time", str(seconds), "--warnings", "off", "--output-truncate", "false",
+        Path(sys.executable).with_name("schemathesis"), "--config-file", CONFIG,
+        "run", f"http://127.0.0.1:{port}/openapi.json", "--no-color",
+        "--phases", "examples,coverage,fuzzing", "--checks", ",".join(CHECKS), "--max-examples", max_examples,
+        "--generation-deterministic", "--no-shrink", "--continue-on-failure", "--request-timeout", 20,
+        "--max-time", seconds, "--warnings", "off", "--output-truncate", "false",
     ]  # fmt: skip
     outcome = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     found = _CASES.findall(outcome.stdout)

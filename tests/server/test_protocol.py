@@ -188,3 +188,16 @@ def test_a_server_for_others_answers_to_any_name(settings, tmp_path, given):
     with serving(settings.model_copy(update=given), lambda settings: {"fake": loaded(FakeBackend())}) as address:
         data = request_bytes("GET", "/version").replace(b"localhost", b"kelvin.example")
         assert send(int(address.rpartition(":")[2]), data).status in (200, 401)
+
+
+def test_who_sends_a_body_that_is_too_large_to_its_end_reads_why_it_was_refused(port, settings):
+    """The server reads on for a moment: to close with bytes unread would reset the connection, and its answer."""
+    body = b" " * (500 * settings.max_body_bytes)
+    for _ in range(5):
+        with connection(port) as opened:
+            opened.sendall(POST + f"Content-Length: {len(body)}\r\n\r\n".encode())
+            opened.sendall(body)
+            time.sleep(0.05)
+            answer = read(opened)
+        require_refusal(answer, 413, "body_too_large")
+        assert answer.closed
