@@ -61,8 +61,9 @@ class WholeFiles:
                     headers["accept-ranges"] = "none"
             await send(message)
 
-        asked = [(name, value) for name, value in scope["headers"] if name not in (b"range", b"if-range")]
-        await self._app({**scope, "headers": asked}, receive, send_whole)
+        # In the scope itself and not in a copy: whoever comes before reads there which route it was.
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in (b"range", b"if-range")]
+        await self._app(scope, receive, send_whole)
 
 
 class SameOrigin:
