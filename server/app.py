@@ -33,7 +33,7 @@ from server.api.served import Phase
 from server.engine.engine import Engine
 from server.errors import KelvinError, ModelError
 from server.keys import ApiKeys
-from server.loaded import LoadedModel
+from server.loaded import LoadedModel, keep_out_of_collections
 from server.metrics import CountResponses, Metrics
 from server.models.chat_template import ChatTemplate
 from server.models.load import load_spec
@@ -86,6 +86,7 @@ def load_models(settings: Settings) -> dict[str, LoadedModel]:
     except Exception:
         _close(loaded, None)
         raise
+    keep_out_of_collections()
     return loaded
 
 

@@ -1,5 +1,6 @@
 """LoadedModel: a model that is served, and what a route needs of it."""
 
+import gc
 import time
 from dataclasses import dataclass, field
 
@@ -44,3 +45,13 @@ class LoadedModel:
         if self.chat is not None:
             self.chat.close()
         self.backend.close()
+
+
+def keep_out_of_collections() -> None:
+    """Have the garbage collector never look again at what is there now, which stays as long as the process.
+
+    A full collection goes through every object and stops all threads: a quarter of a second for the half million of
+    torch and its compiler, in the midst of requests, whenever compiling has made enough new ones.
+    """
+    gc.collect()
+    gc.freeze()
