@@ -4,6 +4,7 @@ Alone, among 15 others in several orders of arrival, and streamed; compared to t
 """
 
 import asyncio
+import contextlib
 import json
 import random
 
@@ -42,13 +43,20 @@ def neighbours(count):
     ]
 
 
-@pytest.fixture(scope="module")
-def app():
-    """Serve the built-in model as `make serve` does, and wait until the compiled step has taken over."""
-    settings = Settings()
-    if not (settings.models_dir / "smollm2").is_dir():
+def app_of(**settings):
+    """Serve the built-in model as `make serve` does, but for some settings."""
+    if not (Settings().models_dir / "smollm2").is_dir():
         pytest.skip("the built-in model is not on disk; fetch it with `kelvin models pull smollm2`")
-    return create_app(settings)
+    return create_app(Settings(**settings))
+
+
+@contextlib.asynccontextmanager
+async def client_of(app):
+    """Start a server, and return a client and the model's backend."""
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://k") as client:
+        await asyncio.to_thread(wait_until, lambda: app.state.models, timeout_s=120)
+        yield client, next(iter(app.state.models.values())).backend
 
 
 async def tokens(client, request, stream=False):
@@ -80,15 +88,9 @@ async def in_a_crowd(client, request, order):
     return await ours
 
 
-def test_a_seeded_request_is_the_same_alone_in_a_crowd_and_streamed(app):
+def test_a_seeded_request_is_the_same_alone_in_a_crowd_and_streamed():
     async def run():
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://k") as client,
-        ):
-            await asyncio.to_thread(wait_until, lambda: app.state.models, timeout_s=120)
-            backend = next(iter(app.state.models.values())).backend
+        async with client_of(app_of()) as (client, backend):
             assert await asyncio.to_thread(backend.wait_until_compiled, 300)
             for request in SEEDED:
                 alone = await tokens(client, request)
@@ -97,5 +99,16 @@ def test_a_seeded_request_is_the_same_alone_in_a_crowd_and_streamed(app):
                 assert await tokens(client, request, stream=True) == alone
                 for order in (0, 7, 14):
                     assert await in_a_crowd(client, request, order) == alone
+
+    asyncio.run(run())
+
+
+def test_it_is_the_same_with_weights_of_eight_bits():
+    async def run():
+        async with client_of(app_of(quantization="int8", compile=False)) as (client, backend):
+            assert backend.quantization == "int8"
+            alone = await tokens(client, SEEDED[1])
+            assert await tokens(client, SEEDED[1]) == alone
+            assert await in_a_crowd(client, SEEDED[1], 5) == alone
 
     asyncio.run(run())

@@ -142,8 +142,8 @@ def read_pages(gguf, kind, pages) -> np.ndarray:
         for page in pages:
             llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
             feed(context, batch, [(token_id, i, 0, True) for i, token_id in enumerate(page)])
-            rows = [llama_cpp.llama_get_logits_ith(context, i)[:vocab_size] for i in range(len(page))]
-            logits = np.array(rows, np.float64)
+            rows = [llama_cpp.llama_get_logits_ith(context, i) for i in range(len(page))]
+            logits = np.stack([np.ctypeslib.as_array(row, (vocab_size,)) for row in rows]).astype(np.float64)
             logits -= logits.max(-1, keepdims=True)
             after.append((logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32))
         llama_cpp.llama_batch_free(batch)
