@@ -15,6 +15,7 @@ from server.finetuning.training.optimizer import Optimizer
 from server.finetuning.training.trainer import Batch, Inputs, StepFigures, named_state, split_state
 
 Tensor = tf.Tensor
+_PAIRWISE = tf.AggregationMethod.EXPERIMENTAL_TREE
 
 
 class TensorFlowTrainer:
@@ -151,17 +152,17 @@ class TensorFlowTrainer:
         temperature: Tensor,
     ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
         self.traces += 1
-        with tf.GradientTape() as tape:
-            logits = self._forward(inputs, bag, masks)
-            loss = tf.reduce_sum(_nll(logits / temperature, labels, self._smoothing) * weights)
+        logits = self._forward(inputs, bag, masks)
+        loss = tf.reduce_sum(_nll(logits / temperature, labels, self._smoothing) * weights)
         at_one = tf.reduce_sum(_nll(logits, labels, 0.0) * shares)
-        gradients = tape.gradient(loss, list(self._weights.values()))
+        # Two at a time: AddN of three or more begins with whichever it finds free, so that their order would vary.
+        gradients = tf.gradients(loss, list(self._weights.values()), aggregation_method=_PAIRWISE)
         return tf.stack([loss, at_one]), [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _trace_move(self, gradients: list[Tensor], learning_rate: Tensor, first: Tensor, second: Tensor) -> Tensor:
         self.traces += 1
         rule = self._optimizer
-        norm = tf.sqrt(tf.add_n([tf.reduce_sum(gradient * gradient) for gradient in gradients]))
+        norm = tf.sqrt(tf.reduce_sum(tf.stack([tf.reduce_sum(gradient * gradient) for gradient in gradients])))
         scale = tf.minimum(rule.max_grad_norm / norm, 1.0) if rule.max_grad_norm else None
         for (name, weight), gradient in zip(self._weights.items(), gradients, strict=True):
             rate = learning_rate * rule.head_rate if name.startswith(f"{HEAD}.") else learning_rate

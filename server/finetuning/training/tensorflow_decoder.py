@@ -61,6 +61,8 @@ class TensorFlowDecoderTrainer(TensorFlowTrainer):
         attach(self._decoder, self._weights, _Adapted)
         del self._body
         self._jit = on_gpu
+        if not self._jit:  # Grappler would put sums of two together again, to AddN of many
+            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
         super()._compile()
 
     def _forward(self, inputs: Tensor, bag: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
