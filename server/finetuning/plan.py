@@ -158,3 +158,11 @@ class Plan(_Settled):
     serving_temperature: Literal["fitted", "final"] | float
     search: SearchPlan | None
     wandb: WandbPlan | None = None
+
+    @property
+    def identity(self) -> str:
+        """What a training depends on, for those who go on with it.
+
+        Fields at their defaults do not count, so that a newer Kelvin, whose plans have more of them, goes on as well.
+        """
+        return self.model_dump_json(exclude_defaults=True, exclude={"wandb"})

@@ -7,11 +7,12 @@ import os
 import numpy as np
 import pytest
 
+from server.finetuning.plan import Plan, WandbPlan
 from server.finetuning.training import durable
 from server.finetuning.training.checkpoints import Checkpoints
 from server.finetuning.training.durable import DamagedError, checked_manifest, write_folder
 from server.jobs.errors import DiskFullError, StorageError
-from tests.finetuning.digits import Heard
+from tests.finetuning.digits import Heard, a_plan
 
 
 def a_state(step):
@@ -93,6 +94,17 @@ def test_a_checkpoint_of_another_plan_is_not_gone_on_with(tmp_path):
     checkpoints, heard = opened(tmp_path, plan="another")
     assert checkpoints.newest() is None
     assert "another plan or other data" in heard.events[0][1]
+
+
+def test_a_plan_that_a_newer_kelvin_reads_is_the_same_one():
+    """Stored before its newest fields were there, or sent elsewhere: neither changes what is trained."""
+    plan = a_plan()
+    stored = plan.model_dump(mode="json")
+    del stored["wandb"], stored["hyperparameters"]["best_by"]
+    assert Plan.model_validate(stored).identity == plan.identity
+    sent = plan.model_copy(update={"wandb": WandbPlan(project="p", name=None, entity=None, tags=())})
+    assert sent.identity == plan.identity
+    assert a_plan(best_by="macro_f1").identity != plan.identity
 
 
 def test_a_full_disk_is_an_error_that_leaves_everything_as_it_was(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def opened_study(plan: Plan, labels: np.ndarray, folder: Path) -> "Iterator[optu
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     asked = plan.search
     assert asked is not None
-    digest = hashlib.sha256(plan.model_dump_json().encode() + labels.tobytes()).hexdigest()
+    digest = hashlib.sha256(plan.identity.encode() + labels.tobytes()).hexdigest()
     url = URL.create("sqlite", database=str(folder / DATABASE))
     storage = optuna.storages.RDBStorage(url.render_as_string())
     prunes = asked.algorithm != "grid"  # whoever asks for a grid wants to see all of it

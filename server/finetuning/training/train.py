@@ -215,7 +215,7 @@ def _counts(examples: Examples, classes: int) -> list[int]:
 
 def _fingerprint(plan: Plan, splits: Splits) -> str:
     """Name what checkpoints depend on: the plan and the rows that are trained on and validated with."""
-    digest = hashlib.sha256(plan.model_dump_json().encode())
+    digest = hashlib.sha256(plan.identity.encode())
     for part in (splits.train, splits.validation):
         digest.update(np.ascontiguousarray(part.labels).tobytes())
         numeric = isinstance(part.inputs, np.ndarray)
