@@ -66,7 +66,7 @@ class TorchDecoderTrainer(TorchTrainer):
         token_ids = self._tensor(feed.inputs)[slots, positions]
         spec = self._decoder.spec
         room = torch.empty(len(lengths), spec.num_kv_heads, longest, spec.head_dim, device="meta")
-        x = self._decoder.embed(token_ids, positions)
+        x = self._embed(token_ids, positions)
         for number in range(len(self._decoder.layers)):
             x = self._decoder.block(number, x, slots, positions, room, room)
         y = functional.rms_norm(x.float(), x.shape[-1:], eps=NORM_EPS)
@@ -76,6 +76,14 @@ class TorchDecoderTrainer(TorchTrainer):
         if feed.masks:
             pooled = pooled * self._tensor(feed.masks[0])
         return linear(self._weights, HEAD, pooled)
+
+    def _embed(self, token_ids: Tensor, positions: Tensor) -> Tensor:
+        """Return what `Decoder.embed` does, whose indexing has a gradient that adds up in any order of its threads."""
+        decoder = self._decoder
+        x = functional.embedding(token_ids, decoder.embedding)
+        if decoder.embedding_scale != 1.0:
+            x = x * decoder.embedding_scale
+        return x if decoder.positions is None else x + functional.embedding(positions, decoder.positions)
 
 
 class _Adapted(NamedTuple):
