@@ -54,7 +54,7 @@ WISHES = [
     ("top_p above 1", {"top_p": 1.0000001}, BAD),
     ("denormal top_p", {"top_p": 5e-324}, TAKEN),
     ("top_k below 0", {"top_k": -1}, BAD),
-    ("top_k beyond the vocabulary", {"top_k": 10**6}, TAKEN),
+    ("top_k beyond the vocabulary", {"top_k": 10**6}, TAKEN | MISSING),
     ("min_p above 1", {"min_p": 1.5}, BAD),
     ("min_p 1", {"min_p": 1}, TAKEN),
     ("typical_p 0", {"typical_p": 0}, BAD),
@@ -65,7 +65,7 @@ WISHES = [
     ("n a billion", {"n": 10**9}, BAD),
     ("best_of below n", {"n": 2, "best_of": 1}, BAD),
     ("max_tokens 0", {"max_tokens": 0}, BAD),
-    ("max_tokens beyond the context", {"max_tokens": LENGTH + 1}, BAD),
+    ("max_tokens beyond the context", {"max_tokens": LENGTH + 1}, BAD | {202}),
     ("max_tokens 2**31-1", {"max_tokens": 2**31 - 1}, BAD),
     ("min_tokens above max_tokens", {"min_tokens": 3, "max_tokens": 2}, BAD),
     ("seed -1", {"seed": -1}, BAD),
@@ -192,8 +192,9 @@ def _wishes(route, ids):
         if "logprobs" in wish and route.schema["properties"]["logprobs"].get("type") == "boolean":
             continue
         body, kinds = route.body, [route.schema["properties"].get(field, {}).get("type") for field in wish]
-        if name.startswith(("temperature", "tiny", "huge", "negative", "denormal temp")) and "object" in kinds:
-            continue  # that of a loss is an object
+        of_sampler = "object" not in kinds and "input" not in route.schema["properties"]
+        if name.startswith(("temperature", "tiny", "huge", "negative", "denormal temp")) and not of_sampler:
+            continue  # that of a loss is an object, and that of a classifier has bounds
         if isinstance(wish.get("temperature"), dict) and "number" in kinds:
             continue  # that of a sampler is a number
         for field, value in wish.items():
