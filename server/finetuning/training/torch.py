@@ -110,24 +110,29 @@ class TorchTrainer:
         """Shorten the gradient if it is too long, move the weights, and return how long it was."""
         rule = self._optimizer
         self._moments = self._moments or self._still()
-        norm = torch.sqrt(torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum())
-        scale = torch.clamp(rule.max_grad_norm / norm, max=1.0) if rule.max_grad_norm else None
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]))
         self._steps += 1
+        if rule.max_grad_norm:
+            scale = torch.clamp(rule.max_grad_norm / norm, max=1.0)
+            gradients = [gradient.mul_(scale) for gradient in gradients]
         for (name, weight), gradient in zip(self._weights.items(), gradients, strict=True):
             rate = learning_rate * rule.head_rate if name.startswith(f"{HEAD}.") else learning_rate
-            change = gradient if scale is None else gradient * scale
+            if decay := rule.decay_of(weight.ndim):
+                weight.mul_(1 - rate * decay)
             if rule.kind == "adamw":
-                change = self._adam(name, change)
-            weight -= rate * (change + rule.decay_of(weight.ndim) * weight)
+                self._adam(name, weight, gradient, rate)
+            else:
+                weight.sub_(gradient, alpha=rate)
         return float(norm)
 
-    def _adam(self, name: str, gradient: Tensor) -> Tensor:
-        """Let the moments of a weight follow its gradient, and return its direction."""
+    def _adam(self, name: str, weight: Tensor, gradient: Tensor, rate: float) -> None:
+        """Let the moments of a weight follow its gradient, and move it; in place, for embeddings are large."""
         rule, (first, second) = self._optimizer, self._moments[name]
-        first += (1 - rule.beta_1) * (gradient - first)
-        second += (1 - rule.beta_2) * (gradient * gradient - second)
+        first.lerp_(gradient, 1 - rule.beta_1)
+        second.mul_(rule.beta_2).addcmul_(gradient, gradient, value=1 - rule.beta_2)
         first_correction, second_correction = map(float, rule.corrections(self._steps))
-        return first * first_correction / (torch.sqrt(second * second_correction) + rule.epsilon)
+        spread = (second * second_correction).sqrt_().add_(rule.epsilon)
+        weight.addcdiv_(first, spread, value=-rate * first_correction)
 
     def _forward(self, feed: Feed) -> Tensor:
         """Return the logits, [rows, classes]."""
