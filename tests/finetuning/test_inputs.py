@@ -9,9 +9,11 @@ from server.backends import torch_embedder
 from server.errors import InvalidRequestError
 from server.finetuning.channel import Stopped
 from server.finetuning.examples import Examples, Splits
+from server.finetuning.training.bags import Bags
 from server.finetuning.training.classifier import load_classifier
 from server.finetuning.training.embedding import kept_on_disk
-from server.finetuning.training.inputs import Bags, Scaled, Tokens
+from server.finetuning.training.inputs import Scaled
+from server.finetuning.training.tokens import Tokens
 from server.finetuning.training.train import train
 from server.models.tokenizer import Tokenizer
 from tests.backends.checkpoints import write_checkpoint
@@ -38,7 +40,7 @@ def test_texts_are_read_up_to_the_maximal_length(tokens):
 
 
 def test_a_bag_knows_the_tokens_of_several_training_texts(tokens):
-    bags = Bags.of_training(tokens, ["ship wave wave", "ship the", "the oven"])
+    bags = Bags.of_training(tokens, ["ship wave wave", "ship the", "the oven"], words=False)
     assert bags.row == (2,)  # ship and the: wave is in one text only, though twice
     encoded = bags.encode(["the ship ship wave", "oven", "", "one ?"])
     assert [bag["id"].tolist() for bag in encoded] == [[0, 1], [], [], []]
@@ -48,13 +50,39 @@ def test_a_bag_weighs_its_tokens_as_scikit_learns_tf_idf_does(tokens):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = ["ship wave wave", "ship the the the", "the wave", "ship oven wave ship"]
-    bags = Bags.of_training(tokens, texts)
+    bags = Bags.of_training(tokens, texts, words=False)
     oracle = TfidfVectorizer(sublinear_tf=True, vocabulary=["ship", "wave", "the"])
     theirs = oracle.fit(texts).transform(texts).toarray()
     ours = np.zeros_like(theirs)
     for row, bag in zip(ours, bags.encode(texts), strict=True):
         row[bag["id"]] = bag["share"]
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_a_bag_of_tokens_and_words_is_scikit_learns_over_the_same_terms(tokens):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["Ship wave the", "ship wave, oven", "salt ship wave the", "oven kelvin", "kelvin the wave"]
+    bags = Bags.of_training(tokens, texts)
+    words = [text.lower().replace(",", "").split() for text in texts]
+    ids = [[f"{WORDS.index(word) if word in WORDS else 0}" for word in own] for own in words]
+    ids[1].append("0")  # the comma is a token, and no word
+    known = ["0", "1", "2", "5", "7", "kelvin", "oven", "ship", "the", "wave"]
+    oracle = TfidfVectorizer(analyzer=list, sublinear_tf=True, vocabulary=known)
+    theirs = oracle.fit_transform([own + named for own, named in zip(ids, words, strict=True)]).toarray()
+    assert bags.row == (len(known),)
+    for row, bag in zip(theirs, bags.encode(texts), strict=True):
+        np.testing.assert_allclose(np.sort(bag["share"]), np.sort(row[row > 0]), rtol=1e-6)
+    again = Bags(tokens, **bags.arrays())
+    for ours, read in zip(bags.encode(texts), again.encode(texts), strict=True):
+        np.testing.assert_array_equal(ours, read)
+
+
+def test_words_are_told_apart_that_no_token_stands_for(tokens):
+    bags = Bags.of_training(tokens, ["kelvin the", "celsius the", "kelvin", "celsius"])
+    kelvin, celsius = (set(bag["id"].tolist()) for bag in bags.encode(["kelvin", "celsius"]))
+    assert len(kelvin ^ celsius) == 2
+    assert len(kelvin & celsius) == 1  # the token of what is unknown
 
 
 def test_a_vocabulary_must_have_a_token(tokens):

@@ -21,8 +21,9 @@ from server.finetuning.errors import ClassifierError
 from server.finetuning.plan import TEXT_METHODS, Method
 from server.finetuning.training.durable import MANIFEST, DamagedError, checked_manifest, write_arrays, write_folder
 from server.finetuning.training.embedding import model_embed
-from server.finetuning.training.inputs import Encoder, Given, Tokens, load_encoder, require_kind
+from server.finetuning.training.inputs import Encoder, load_encoder, require_kind
 from server.finetuning.training.network import Network
+from server.finetuning.training.tokens import Given, Tokens
 from server.finetuning.training.trainer import Trainer
 from server.finetuning.training.trainers import trainer_of
 from server.models.tokenizer import Tokenizer

@@ -11,7 +11,8 @@ import numpy as np
 
 from server.backends import load_embedder
 from server.backends.base import Embedder
-from server.finetuning.training.inputs import Embed, Tokens
+from server.finetuning.training.inputs import Embed
+from server.finetuning.training.tokens import Tokens
 from server.models.load import load_spec
 from server.models.weights import read_weights
 from server.settings import load_settings

@@ -1,6 +1,5 @@
 """Encoders: texts or numeric rows as the network of a method takes them; what they learn of the training part stays."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -8,13 +7,11 @@ import numpy as np
 
 from server.errors import InvalidRequestError
 from server.finetuning.plan import TEXT_METHODS
-from server.finetuning.training.trainer import TOKEN, Inputs
-from server.models.tokenizer import Tokenizer
+from server.finetuning.training.bags import Bags
+from server.finetuning.training.tokens import Given, Tokens
+from server.finetuning.training.trainer import Inputs
 
-Given = Sequence[str] | np.ndarray
 Embed = Callable[[Sequence[str]], np.ndarray]
-
-_FEWEST_TEXTS = 2  # with a token, for the token to be learned: what one text alone has, no other can use
 
 
 class Encoder(Protocol):
@@ -31,84 +28,6 @@ class Encoder(Protocol):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what was learned of the training part, for `load`."""
-
-
-class Tokens:
-    """Texts as the token ids of a model, for methods that train the model itself."""
-
-    def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
-        """Prepare.
-
-        Args:
-            tokenizer: of the model.
-            max_length: tokens of a text that are read, ≥ 1.
-        """
-        self._tokenizer, self._max_length = tokenizer, max_length
-        self.row: tuple[int, ...] = (tokenizer.vocab_size,)
-
-    def encode(self, inputs: Given) -> list[np.ndarray]:
-        """Return the first ids of each text, int32 [tokens]."""
-        return [np.array(self._tokenizer.encode(text)[: self._max_length], np.int32) for text in inputs]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return nothing: the tokenizer is the model's."""
-        return {}
-
-
-class Bags:
-    """Lower-case texts as bags of the tokens that several training texts have, with their TF-IDF; others are left out.
-
-    A token that is in a text n times and in d of D training texts weighs (1 + ln n) · (1 + ln((1 + D) / (1 + d))); the
-    squares of a text's weights sum to 1 (Salton and Buckley 1988).
-    """
-
-    def __init__(self, tokens: Tokens, vocabulary: np.ndarray, rarity: np.ndarray) -> None:
-        """Prepare; see `of_training`.
-
-        Args:
-            tokens: gives the ids.
-            vocabulary: the ids that count, int32, rising.
-            rarity: of each, 1 + ln((1 + D) / (1 + d)), float32.
-        """
-        self._tokens, self._vocabulary, self._rarity = tokens, vocabulary, rarity
-        self.row: tuple[int, ...] = (len(vocabulary),)
-
-    @classmethod
-    def of_training(cls, tokens: Tokens, texts: Given) -> "Bags":
-        """Learn the vocabulary of the training part.
-
-        Raises:
-            InvalidRequestError: no token is in two texts.
-        """
-        counts = Counter(token for ids in tokens.encode(_lower(texts)) for token in set(ids.tolist()))
-        vocabulary = sorted(token for token, count in counts.items() if count >= _FEWEST_TEXTS)
-        if not vocabulary:
-            raise InvalidRequestError(
-                f"no token is in {_FEWEST_TEXTS} training texts, so nothing can be learned; give more texts",
-                param="training_file",
-            )
-        found_in = np.array([counts[token] for token in vocabulary])
-        rarity = 1 + np.log((1 + len(texts)) / (1 + found_in))
-        return cls(tokens, np.array(vocabulary, np.int32), rarity.astype(np.float32))
-
-    def encode(self, inputs: Given) -> list[np.ndarray]:
-        """Return each text's known tokens, `TOKEN` [different tokens], ids being places; none may be known."""
-        return [self._bag(ids) for ids in self._tokens.encode(_lower(inputs))]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the vocabulary and how rare its tokens are."""
-        return {"vocabulary": self._vocabulary, "rarity": self._rarity}
-
-    def _bag(self, ids: np.ndarray) -> np.ndarray:
-        different, counts = np.unique(ids, return_counts=True)
-        places = np.searchsorted(self._vocabulary, different)
-        known = places < len(self._vocabulary)
-        known[known] = self._vocabulary[places[known]] == different[known]
-        bag = np.zeros(int(known.sum()), TOKEN)
-        bag["id"] = places[known]
-        weights = (1 + np.log(counts[known])) * self._rarity[bag["id"]]
-        bag["share"] = weights / max(float(np.linalg.norm(weights)), np.finfo(np.float32).tiny)
-        return bag
 
 
 class Scaled:
@@ -187,10 +106,6 @@ class Pooled:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return means and deviations."""
         return self._scaled.arrays()
-
-
-def _lower(texts: Given) -> list[str]:
-    return [text.lower() for text in texts]
 
 
 def encoder_for(method: str, train: Given, tokens: Tokens | None, embed: Embed | None) -> Encoder:

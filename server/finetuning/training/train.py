@@ -16,11 +16,12 @@ from server.finetuning.training.checkpoints import Checkpoints
 from server.finetuning.training.classifier import Manifest, save_classifier
 from server.finetuning.training.embedding import fingerprint, kept_on_disk, model_embed
 from server.finetuning.training.evaluation import confused, fitted, judge, serving_temperature
-from server.finetuning.training.inputs import Encoder, Tokens, encoder_for
+from server.finetuning.training.inputs import Encoder, encoder_for
 from server.finetuning.training.loop import Fitted, Loop
 from server.finetuning.training.network import Network, network_for
 from server.finetuning.training.recording import recorded
 from server.finetuning.training.reference import tf_idf_reference
+from server.finetuning.training.tokens import Tokens
 from server.finetuning.training.trainer import Rows, Trainer
 from server.finetuning.training.trainers import new_trainer
 from server.models.tokenizer import Tokenizer
