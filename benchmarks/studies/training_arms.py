@@ -1,0 +1,139 @@
+"""The arms of the study of training temperatures: what is trained on which data, and with which seeds."""
+
+from dataclasses import dataclass
+
+from server.finetuning.plan import Coupling, TemperaturePlan
+
+COUPLINGS: tuple[Coupling, ...] = ("inverse_square", "bands")
+SMOOTHINGS = (0.05, 0.1)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set and how it is trained on.
+
+    Attributes:
+        name: as `benchmarks/finetune.py` knows it.
+        title: in the page.
+        method: of the fine-tune.
+        epochs: of a training.
+        batch_size: rows of a step.
+        learning_rate: at T = 1, before warm-up over 5 % of the steps and cosine decay.
+        weight_decay: of AdamW.
+        seeds: trainings of each arm, from seed 0.
+    """
+
+    name: str
+    title: str
+    method: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seeds: int
+
+
+DATA = (
+    Data("digits", "digits", "mlp", epochs=15, batch_size=32, learning_rate=4e-3, weight_decay=0.0, seeds=8),
+    Data("r8", "R8", "dan", epochs=5, batch_size=64, learning_rate=8e-3, weight_decay=0.01, seeds=7),
+    Data("20ng", "20 Newsgroups", "dan", epochs=5, batch_size=128, learning_rate=8e-3, weight_decay=0.01, seeds=6),
+)
+LEAST_TEXTS, MAX_LENGTH = 10, 128
+"""In how many training texts a token must be, and how many of a text are read: less than in a fine-tune, so that a
+training takes seconds."""
+USUAL = {"mlp": {"hidden": (128, 64)}, "dan": {"embedding": 64}}
+WIDE = {"mlp": {"hidden": (512, 256)}, "dan": {"embedding": 256}}
+"""Both networks, and those that are four times as wide."""
+EVERYWHERE, NOT_LARGEST, DIGITS = ("digits", "r8", "20ng"), ("digits", "r8"), ("digits",)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        name: in tables.
+        temperature: of the loss.
+        rate: factor of the learning rate.
+        smoothing: of labels.
+        wide: whether layers are four times as wide.
+        data: names of the data sets that it is trained on; the longer a training takes, the fewer arms there are.
+    """
+
+    name: str
+    temperature: TemperaturePlan
+    rate: float = 1.0
+    smoothing: float = 0.0
+    wide: bool = False
+    data: tuple[str, ...] = EVERYWHERE
+
+
+def temperature(schedule: str, start: float, end: float, coupling: Coupling = "none", points=()) -> TemperaturePlan:
+    """Return a plan for the temperature that moves with every step."""
+    return TemperaturePlan.model_validate(
+        {
+            "schedule": schedule, "start": start, "end": end, "steps": 2, "points": points, "per": "step",
+            "lr_coupling": coupling,
+        }
+    )  # fmt: skip
+
+
+SCHEDULES = {
+    "T 0.5": ("constant", 0.5, 0.5),
+    "T 2": ("constant", 2.0, 2.0),
+    "2→0.5 linear": ("linear", 2.0, 0.5),
+    "2→0.5 cosine": ("cosine", 2.0, 0.5),
+    "0.5→2 linear": ("linear", 0.5, 2.0),
+    "5→1 at first": ("piecewise", 5.0, 1.0, "none", ((0.0, 5.0), (0.2, 1.0))),
+}
+MAIN_COUPLED = (("2→0.5 linear", "inverse_square"), ("T 2", "inverse_square"), ("2→0.5 linear", "bands"))
+CONTROL = "T 1"
+RATED, RATES = (CONTROL, "T 0.5", "T 2", "2→0.5 linear", "0.5→2 linear"), (0.5, 1, 2)
+"""What is also trained at other rates, so that each can be judged at the rate that suits it."""
+RAISED = "T 1.35"
+
+
+def coupled(schedule: tuple, coupling: Coupling) -> TemperaturePlan:
+    """Return a schedule's plan with a coupling of the learning rate."""
+    return temperature(*schedule).model_copy(update={"lr_coupling": coupling})
+
+
+def _arms() -> list[Arm]:
+    one, raised = temperature("constant", 1.0, 1.0), temperature("constant", 1.35, 1.35)
+    arms = [Arm(CONTROL, one), Arm(RAISED, raised, data=DIGITS)]
+    for name, schedule in SCHEDULES.items():
+        arms.append(Arm(name, temperature(*schedule), data=NOT_LARGEST if name == "2→0.5 cosine" else EVERYWHERE))
+    for name in RATED:
+        plan = one if name == CONTROL else temperature(*SCHEDULES[name])
+        arms += [
+            Arm(f"{name}, rate × {rate:g}", plan, rate=rate, data=EVERYWHERE if rate > 1 else NOT_LARGEST)
+            for rate in RATES
+            if rate != 1
+        ]
+    bands = one.model_copy(update={"lr_coupling": "bands"})
+    arms.append(Arm(f"{CONTROL}, bands", bands, data=NOT_LARGEST))
+    for coupling in COUPLINGS:
+        for name in ("T 0.5", "T 2", "2→0.5 linear", "0.5→2 linear"):
+            schedule = SCHEDULES[name]
+            asked = NOT_LARGEST if (name, coupling) in MAIN_COUPLED else DIGITS
+            if (name, coupling) == MAIN_COUPLED[0]:
+                asked = EVERYWHERE
+            arms.append(Arm(f"{name}, {coupling}", coupled(schedule, coupling), data=asked))
+    for smoothing, asked in zip(SMOOTHINGS, (DIGITS, EVERYWHERE), strict=True):
+        for name, plan in ((CONTROL, one), (RAISED, raised)):
+            arms.append(Arm(f"{name}, smoothing {smoothing:g}", plan, smoothing=smoothing, data=asked))
+        hot = temperature(*SCHEDULES["T 2"])
+        arms.append(Arm(f"T 2, smoothing {smoothing:g}", hot, smoothing=smoothing, data=DIGITS))
+    arms.append(Arm(f"{CONTROL}, wide", one, wide=True, data=NOT_LARGEST))
+    for name in ("T 2", "2→0.5 linear", "5→1 at first"):
+        asked = NOT_LARGEST if name in ("T 2", "5→1 at first") else DIGITS
+        arms.append(Arm(f"{name}, wide", temperature(*SCHEDULES[name]), wide=True, data=asked))
+    return arms
+
+
+ARMS = _arms()
+
+
+def arms_of(data: Data) -> list[Arm]:
+    """Return the arms that are trained on a data set."""
+    return [arm for arm in ARMS if data.name in arm.data]
