@@ -44,9 +44,7 @@ def draw_figures(folder: Path, trainings: Mapping[str, Trainings]) -> None:
     )
     for name, draw in (("courses", _courses), ("rates", _rates)):
         figure = draw(trainings)
-        figure.savefig(
-            folder / f"study-training-temperature-{name}.svg", metadata={"Date": None}, facecolor="white"
-        )
+        figure.savefig(folder / f"study-training-temperature-{name}.svg", metadata={"Date": None}, facecolor="white")
         plt.close(figure)
 
 
@@ -95,7 +93,9 @@ def write_page(trainings: Mapping[str, Trainings], results: Sequence[Result], fi
         ["claim", "what came out", "holds"],
         [[own.claim, own.figures, "yes" if own.holds else "**no**"] for own in findings],
     )
-    counts = ", ".join(f"{TITLES[name]} {len(own.seeds)} seeds of {own.trained} arms" for name, own in trainings.items())
+    counts = ", ".join(
+        f"{TITLES[name]} {len(own.seeds)} seeds of {own.trained} arms" for name, own in trainings.items()
+    )
     return f"""# Study: the temperature of the loss
 
 What does the temperature that a fine-tune divides its logits by do to what comes out? Made by
@@ -112,19 +112,21 @@ all anew, and fails if a claim below does not hold. {counts}.
 
 {_recipes()}
 
-- The fine-tune's own loop, network and optimiser in PyTorch, AdamW with warm-up over 5 % of the steps and cosine decay. Texts
-  are bags of tokens in {LEAST_TEXTS} training texts at least, {MAX_LENGTH} tokens a text, so that there can be many trainings: accuracies
-  are below those of [finetuning.md](finetuning.md).
-- Of the rows that do not test, a seed chooses a tenth to validate and a tenth to calibrate; it also draws the initial weights, the
-  order and the dropout, the same for all arms. Differences are taken seed by seed: mean, Student's 95 % interval, an exact test of
-  random signs, and q by Benjamini and Hochberg over all contrasts of all data sets in a metric. A difference is called one at
-  q ≤ 0.05.
-- Every arm is judged at its best epoch by validation NLL at the temperature that suits the epoch best, since NLL at T = 1
+- The fine-tune's own loop, network and optimiser in PyTorch, AdamW with warm-up over 5 % of the steps and cosine decay.
+  Texts are bags of the tokens that {LEAST_TEXTS} training texts have, {MAX_LENGTH} tokens a text, so that there can be
+  many trainings: accuracies are below those of [finetuning.md](finetuning.md).
+- Of the rows that do not test, a seed chooses a tenth to validate and a tenth to calibrate; it also draws the initial
+  weights, the order and the dropout, the same for all arms. Differences are taken seed by seed: mean, Student's 95 %
+  interval and test (five seeds are too few for a test of signs), and q by Benjamini and Hochberg over all contrasts of
+  all data sets in a metric. A difference is called one at q ≤ 0.05. An open one is no proof of equality: its interval
+  says what it may be. Rows of the test part are the same for all seeds (on digits each seed has its own), so that
+  intervals speak of other seeds, not of other texts.
+- Every arm is judged at its best epoch by validation NLL at the temperature that suits the epoch best: NLL at T = 1
   measures an arm's T as much as its weights. The temperature for the test part is fitted to the calibration part.
-- Level: the validation NLL, so measured, that the control has after two fifths of its training; it is looked at four times
-  an epoch. Who never gets there counts with all epochs.
-- "5→1 at first": T falls from 5 to 1 in the first fifth of training. "wide": layers four times as wide. "best rate": for each seed
-  the one of half, once and twice the rate (on 20 Newsgroups once and twice) with the best validation NLL.
+- Level: the validation NLL, so measured, that the control has after two fifths of its training; it is looked at four
+  times an epoch. Who never gets there counts with all epochs.
+- "5→1 at first": T falls from 5 to 1 in a fifth of training. "wide": layers four times as wide. "best rate": for
+  each seed the one of once and twice the rate (on digits half, too) with the best validation NLL.
 
 ## Courses
 
@@ -150,13 +152,11 @@ Means over seeds.
 
 def _recipes():
     head = ["data", "method", "epochs", "rows of a step", "learning rate", "weight decay", "seeds"]
-    return table(
-        head,
-        [
-            [own.title, own.method, own.epochs, own.batch_size, f"{own.learning_rate:g}", f"{own.weight_decay:g}", own.seeds]
-            for own in DATA
-        ],
-    )  # fmt: skip
+    rows = []
+    for own in DATA:
+        rates = f"{own.learning_rate:g}", f"{own.weight_decay:g}"
+        rows.append([own.title, own.method, own.epochs, own.batch_size, *rates, own.seeds])
+    return table(head, rows)
 
 
 def _contrasts(results):

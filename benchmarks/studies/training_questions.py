@@ -1,6 +1,6 @@
 """The questions of the study of training temperatures, each with the contrasts that answer it."""
 
-from training_arms import CONTROL, COUPLINGS, RAISED, RATED, RATES, SMOOTHINGS
+from training_arms import CONTROL, COUPLED, RAISED, RATED, RATES, SMOOTHINGS
 from training_contrasts import Contrast
 
 CONSTANT = "Does a constant temperature other than 1 help?"
@@ -48,8 +48,7 @@ CONTRASTS = [
     *against(COUPLING, [f"{CONTROL}, bands"]),
     *(
         one
-        for coupling in COUPLINGS
-        for name in ("T 0.5", "T 2", "2→0.5 linear", "0.5→2 linear")
+        for name, coupling in COUPLED
         for one in (
             *against(COUPLING, [f"{name}, {coupling}"], name),
             *against(COUPLING, [f"{name}, {coupling}"]),
@@ -59,15 +58,9 @@ CONTRASTS = [
     *(
         one
         for mass in SMOOTHINGS
-        for one in against(
-            SMOOTHING,
-            [f"{name}, smoothing {mass:g}" for name in (RAISED, "T 2")],
-            f"{CONTROL}, smoothing {mass:g}",
-        )
+        for one in against(SMOOTHING, [f"{RAISED}, smoothing {mass:g}"], f"{CONTROL}, smoothing {mass:g}")
     ),
     *against(SIZE, [f"{CONTROL}, wide"]),
-    *against(
-        SIZE, [f"{name}, wide" for name in ("T 2", "2→0.5 linear", "5→1 at first")], f"{CONTROL}, wide"
-    ),
+    *against(SIZE, [f"{name}, wide" for name in ("T 2", "5→1 at first")], f"{CONTROL}, wide"),
     *grown(SIZE, ["T 2", "5→1 at first"], ", wide"),
 ]
