@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from server.finetuning.plan import Coupling, TemperaturePlan
 
-SMOOTHINGS = (0.05, 0.1)
+SMOOTHED = 0.1
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Data:
 
 
 DATA = (
-    Data("digits", "digits", "mlp", epochs=15, batch_size=32, learning_rate=4e-3, weight_decay=0.0, seeds=5),
-    Data("r8", "R8", "dan", epochs=5, batch_size=64, learning_rate=8e-3, weight_decay=0.01, seeds=5),
-    Data("20ng", "20 Newsgroups", "dan", epochs=3, batch_size=128, learning_rate=8e-3, weight_decay=0.01, seeds=5),
+    Data("digits", "digits", "mlp", epochs=15, batch_size=32, learning_rate=4e-3, weight_decay=0.0, seeds=8),
+    Data("r8", "R8", "dan", epochs=5, batch_size=64, learning_rate=8e-3, weight_decay=0.01, seeds=8),
+    Data("20ng", "20 Newsgroups", "dan", epochs=3, batch_size=128, learning_rate=8e-3, weight_decay=0.01, seeds=8),
 )
 LEAST_TEXTS, MAX_LENGTH = 10, 128
 """In how many training texts a token must be, and how many of a text are read: less than in a fine-tune, so that a
@@ -43,7 +43,7 @@ training takes seconds."""
 USUAL = {"mlp": {"hidden": (128, 64)}, "dan": {"embedding": 64}}
 WIDE = {"mlp": {"hidden": (512, 256)}, "dan": {"embedding": 256}}
 """Both networks, and those that are four times as wide."""
-EVERYWHERE, NOT_LARGEST, DIGITS = ("digits", "r8", "20ng"), ("digits", "r8"), ("digits",)
+EVERYWHERE, NOT_LARGEST = ("digits", "r8", "20ng"), ("digits", "r8")
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,11 @@ SCHEDULES = {
 }
 COUPLED: tuple[tuple[str, Coupling], ...] = (
     ("T 2", "inverse_square"),
-    ("2→0.5 linear", "inverse_square"),
     ("2→0.5 linear", "bands"),
 )
 CONTROL = "T 1"
-RATED, RATES = (CONTROL, "T 0.5", "T 2", "2→0.5 linear", "0.5→2 linear"), (0.5, 1, 2)
-"""What is also trained at other rates, so that each can be judged at the rate that suits it."""
+RATED, RATES = (CONTROL, "2→0.5 linear", "0.5→2 linear"), (1, 2)
+"""What is also trained at twice the rate, so that each can be judged at the rate that suits it."""
 RAISED = "T 1.35"
 
 
@@ -106,19 +105,14 @@ def _arms() -> list[Arm]:
     arms = [Arm(CONTROL, one)]
     for name, schedule in SCHEDULES.items():
         arms.append(Arm(name, temperature(*schedule), data=NOT_LARGEST if name == "2→0.5 cosine" else EVERYWHERE))
-    for name in RATED:
-        plan = one if name == CONTROL else temperature(*SCHEDULES[name])
-        on_all = EVERYWHERE if name in (CONTROL, "2→0.5 linear", "0.5→2 linear") else NOT_LARGEST
-        arms.append(Arm(f"{name}, rate × 0.5", plan, rate=0.5, data=DIGITS))
-        arms.append(Arm(f"{name}, rate × 2", plan, rate=2.0, data=on_all))
-    bands = one.model_copy(update={"lr_coupling": "bands"})
-    arms.append(Arm(f"{CONTROL}, bands", bands, data=NOT_LARGEST))
+    arms.append(Arm(f"{CONTROL}, rate × 2", one, rate=2.0))
+    for name in ("2→0.5 linear", "0.5→2 linear"):
+        arms.append(Arm(f"{name}, rate × 2", temperature(*SCHEDULES[name]), rate=2.0, data=NOT_LARGEST))
     arms += [
         Arm(f"{name}, {coupling}", coupled(SCHEDULES[name], coupling), data=NOT_LARGEST) for name, coupling in COUPLED
     ]
-    for smoothing, asked in zip(SMOOTHINGS, (DIGITS, EVERYWHERE), strict=True):
-        for name, plan in ((CONTROL, one), (RAISED, raised)):
-            arms.append(Arm(f"{name}, smoothing {smoothing:g}", plan, smoothing=smoothing, data=asked))
+    for name, plan in ((CONTROL, one), (RAISED, raised)):
+        arms.append(Arm(f"{name}, smoothing {SMOOTHED:g}", plan, smoothing=SMOOTHED))
     for name in (CONTROL, "T 2", "5→1 at first"):
         plan = one if name == CONTROL else temperature(*SCHEDULES[name])
         arms.append(Arm(f"{name}, wide", plan, wide=True, data=NOT_LARGEST))

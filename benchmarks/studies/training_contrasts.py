@@ -123,7 +123,7 @@ class Result:
         metric: name of the figure.
         mean: difference.
         interval: Student's, 95 %.
-        p: of Student's test: five seeds are too few for one of signs, whose least p is 2 / 2⁵.
+        p: of Student's test: so few seeds are too few for one of signs, once it is corrected for many contrasts.
         q: of Benjamini and Hochberg, over all contrasts and data sets in this metric.
     """
 
@@ -161,9 +161,9 @@ def compared(contrasts: Iterable[Contrast], trainings: dict[str, Trainings]) -> 
 
 
 def student_p(differences: np.ndarray) -> float:
-    """Return the two-sided p-value of a mean difference; equal arms give 1."""
+    """Return the two-sided p-value of a mean difference; a constant one has no spread, and gets that of its signs."""
     if spread(differences) == 0:
-        return 1.0 if not differences.any() else 0.0
+        return 2 / 2 ** len(differences) if differences.any() else 1.0
     return float(scipy.stats.ttest_1samp(differences, 0.0).pvalue)
 
 

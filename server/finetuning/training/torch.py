@@ -114,7 +114,7 @@ class TorchTrainer:
         self._steps += 1
         if rule.max_grad_norm:
             scale = torch.clamp(rule.max_grad_norm / norm, max=1.0)
-            gradients = [gradient.mul_(scale) for gradient in gradients]
+            gradients = [gradient * scale for gradient in gradients]
         for (name, weight), gradient in zip(self._weights.items(), gradients, strict=True):
             rate = learning_rate * rule.head_rate if name.startswith(f"{HEAD}.") else learning_rate
             if decay := rule.decay_of(weight.ndim):
