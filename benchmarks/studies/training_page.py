@@ -106,7 +106,7 @@ all anew, and fails if a claim below does not hold. {counts}.
 
 ## What holds
 
-The questions came first; the claims were worded in view of the first five seeds.
+The questions came first. The claims were worded in view of the results, so that they are to be tested on other data.
 
 {stated}
 

@@ -127,7 +127,7 @@ def smoothing(plan: Plan, outcome: Outcome) -> Diagnosis | None:
             f"{percent(after)}: smoothing has done calibration's work already. Serve it at 1, or train without it."
         )
     else:
-        message += f"The fitted temperature, {fitted:.3g}, takes some of it back; use one of the two."
+        message += f"The fitted temperature, {fitted:.3g}, takes some of it back, which is in order: serve at that one."
     return Diagnosis(
         code="smoothing_against_temperature",
         level="warn" if harmed else "info",
