@@ -13,7 +13,7 @@ from server.comparison.plan import Plan, PlannedArm
 from server.comparison.sampling import Writer
 from server.comparison.terms import Terms
 from server.comparison.units import Units
-from server.errors import InvalidRequestError, NotFoundError
+from server.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from server.loaded import LoadedModel
 
 _NOT_AN_ARMS = ("n", "timeout_s", "logprobs", "logprobs_mode")  # what a comparison settles for all arms
@@ -44,6 +44,7 @@ def prepare(plan: Plan, models: Mapping[str, LoadedModel]) -> Preparation:
     Raises:
         NotFoundError: an arm's model is not served.
         InvalidRequestError: a parameter of an arm is out of range.
+        ContextLengthError: `max_tokens` leaves an arm's model no position for a prompt.
     """
     writers, resolved = [], {}
     for arm in plan.arms:
@@ -52,6 +53,7 @@ def prepare(plan: Plan, models: Mapping[str, LoadedModel]) -> Preparation:
                 f"arm {arm.name} asks for a model that is not served; served: {', '.join(models)}", param="arms"
             )
         model = models[arm.model]
+        _require_length(arm, plan.max_tokens, model.backend.max_length)
         sampling = _resolve(arm, plan, model)
         stopping = Stopping(
             tuple(sampling.resolved["stop"]), sampling.resolved["min_tokens"], sampling.resolved["include_stop"]
@@ -75,6 +77,15 @@ def prepare(plan: Plan, models: Mapping[str, LoadedModel]) -> Preparation:
         for writer in writers
     }
     return Preparation(writers, arms, _terms(plan))
+
+
+def _require_length(arm: PlannedArm, max_tokens: int, max_length: int) -> None:
+    if max_tokens >= max_length:
+        raise ContextLengthError(
+            f"max_tokens is {max_tokens}, and the model of arm {arm.name} holds {max_length} positions per sequence, "
+            "prompt included; lower max_tokens",
+            param="max_tokens",
+        )
 
 
 def _resolve(arm: PlannedArm, plan: Plan, model: LoadedModel) -> Sampling:

@@ -12,7 +12,7 @@ from server.comparison.part import Part, key_of
 from server.comparison.plan import plan_of
 from server.comparison.preparation import prepare
 from server.comparison.running import report_of, run
-from server.errors import KelvinError, NotFoundError, UnavailableError
+from server.errors import ContextLengthError, KelvinError, NotFoundError, UnavailableError
 from server.jobs.job import Kind
 from server.jobs.runner import JobRunner
 from server.jobs.status import Status
@@ -146,6 +146,13 @@ def test_a_model_that_is_not_served_is_named():
 def test_a_parameter_out_of_range_names_the_arm():
     with serving(FakeBackend()) as models, pytest.raises(KelvinError, match="arm hot: top_p"):
         prepare(plan(arms=[{"name": "cold"}, {"name": "hot", "top_p": 2.0}]), models)
+
+
+def test_samples_that_leave_no_room_for_any_prompt_are_refused_at_once():
+    with serving(FakeBackend(max_length=64)) as models:
+        prepare(plan(max_tokens=63), models)
+        with pytest.raises(ContextLengthError, match="max_tokens is 64.* holds 64 positions"):
+            prepare(plan(max_tokens=64), models)
 
 
 @contextmanager
