@@ -151,7 +151,7 @@ def test_a_parameter_out_of_range_names_the_arm():
 def test_samples_that_leave_no_room_for_any_prompt_are_refused_at_once():
     with serving(FakeBackend(max_length=64)) as models:
         prepare(plan(max_tokens=63), models)
-        with pytest.raises(ContextLengthError, match="max_tokens is 64.* holds 64 positions"):
+        with pytest.raises(ContextLengthError, match=r"max_tokens is 64.* holds 64 positions"):
             prepare(plan(max_tokens=64), models)
 
 
