@@ -10,11 +10,13 @@ import tensorflow as tf
 
 from samplers.kept import Kept
 from samplers.params import SamplingParams
+from server.backends import tensorflow_calls, tensorflow_packed, tensorflow_plain
 from server.backends.base import Decoded, PromptPiece, Reproducible
 from server.backends.quantization import Quantization, require_supported
 from server.backends.tensorflow_cache import Cache
 from server.backends.tensorflow_compile import Compilation, graph, program
 from server.backends.tensorflow_decoder import Decoder
+from server.backends.tensorflow_kernels import kernels_fit, load_kernels
 from server.backends.tensorflow_process import pick_dtype, settle_process
 from server.backends.tensorflow_sampler import Sampler, advance_row, describe, described, measure_row, pick_variant
 from server.backends.tensorflow_steps import Sequences, pick_max_steps, run_steps
@@ -77,7 +79,9 @@ class TensorFlowBackend:
         self.vocab_size, self.eos_token_ids = spec.vocab_size, spec.eos_token_ids
         self.num_slots, self.max_length = num_slots, min(max_length, spec.context_length)
         self.prefill_chunk = self.prefill_least = PREFILL_CHUNK
-        self._decoder = Decoder(spec, weights, dtype=self._dtype, max_length=self.max_length)
+        packed = kernels_fit(self._dtype, self.device) and load_kernels(cache_dir)
+        operators = tensorflow_packed if packed else tensorflow_plain
+        self._decoder = Decoder(spec, weights, operators=operators, dtype=self._dtype, max_length=self.max_length)
         self._scratch = num_slots  # one slot more than there are requests
         shape = num_slots + 1, spec.num_kv_heads, self.max_length, spec.head_dim
         self._keys = [Cache(*shape, self._dtype) for _ in range(spec.num_layers)]
@@ -92,17 +96,19 @@ class TensorFlowBackend:
         self.max_steps = max_steps or pick_max_steps(self._decoder.num_bytes, self.device)
         self._params: dict[int, SamplingParams] = {}
         self._moved = False
-        rows, tokens, scalar = (tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], []))
-        self._write = graph(self._prefill_step, tokens, tokens, tokens)
-        self._steps = graph(self._decode_steps, rows, scalar, scalar)
-        self._compiled_write, self._compiled_steps = program(self._write), program(self._steps)
+        self._eager_write, self._eager_steps = self._functions(self._decoder)
+        self._write, self._steps = self._graphs(self._decoder)
+        write, steps = self._write, self._steps
+        if packed:  # operators that XLA alone can run, and that its programs alone have
+            write, steps = self._graphs(self._decoder.with_operators(tensorflow_calls))
+        self._compiled_write, self._compiled_steps = program(write), program(steps)
         self._row_counts = [*(2**i for i in range(num_slots.bit_length()) if 2**i < num_slots), num_slots]
         self._compilation = Compilation(self._trials()) if compile else None
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
         compiled = self._ready("prefill")
-        write = self._compiled_write if compiled else self._write if self._traced() else self._prefill_step
+        write = self._compiled_write if compiled else self._write if self._traced() else self._eager_write
         for piece in pieces:
             tokens = len(piece.token_ids)
             padding = PREFILL_CHUNK - tokens if compiled else 0
@@ -140,7 +146,7 @@ class TensorFlowBackend:
             if described(asked)
         ]
         compiled_rows = self._compiled_rows(len(slots))
-        steps = self._compiled_steps if compiled_rows else self._steps if self._traced() else self._decode_steps
+        steps = self._compiled_steps if compiled_rows else self._steps if self._traced() else self._eager_steps
         padding = 0 if compiled_rows is None else compiled_rows - len(slots)
         numbers = [*slots, *[self._scratch] * padding]
         arguments = (tf.constant(number) for number in (numbers, pick_variant(params), num_steps))
@@ -162,7 +168,7 @@ class TensorFlowBackend:
 
     def logits(self, slot: int) -> Sequence[float]:
         """Return the raw next-token logits of an admitted slot, drawing nothing and moving nothing."""
-        logits: list[float] = self._forward(tf.constant([slot])).numpy()[0].tolist()
+        logits: list[float] = self._forward(self._decoder, tf.constant([slot])).numpy()[0].tolist()
         return logits
 
     def release(self, slot: int) -> None:
@@ -196,14 +202,25 @@ class TensorFlowBackend:
         self._keys.clear()
         self._values.clear()
 
-    def _prefill_step(self, token_ids: Tensor, slots: Tensor, positions: Tensor) -> None:
-        """Write the keys and values of a piece, all int32 [rows, tokens]."""
-        self._decoder.forward(token_ids, slots, positions, self._keys, self._values)
+    def _functions(self, decoder: Decoder) -> tuple[Callable[..., None], Callable[..., tuple[Tensor, ...]]]:
+        """Return what writes a piece and what decodes, with this decoder."""
+        return partial(self._prefill_step, decoder), partial(self._decode_steps, decoder)
 
-    def _decode_steps(self, slots: Tensor, variant: Tensor, num_steps: Tensor) -> tuple[Tensor, ...]:
+    def _graphs(self, decoder: Decoder) -> tuple[Any, Any]:
+        """Return graphs of the same, for any number of rows."""
+        rows, tokens, scalar = (tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], []))
+        write, steps = self._functions(decoder)
+        return graph(write, tokens, tokens, tokens), graph(steps, rows, scalar, scalar)
+
+    def _prefill_step(self, decoder: Decoder, token_ids: Tensor, slots: Tensor, positions: Tensor) -> None:
+        """Write the keys and values of a piece, all int32 [rows, tokens]."""
+        decoder.forward(token_ids, slots, positions, self._keys, self._values)
+
+    def _decode_steps(self, decoder: Decoder, slots: Tensor, variant: Tensor, num_steps: Tensor) -> tuple[Tensor, ...]:
         """Feed each row's last token, draw its next one and move on, up to `num_steps` times.
 
         Args:
+            decoder: with the operators to use.
             slots: int32 [rows].
             variant: of the sampler, int32 [].
             num_steps: int32 [].
@@ -216,21 +233,26 @@ class TensorFlowBackend:
         leaves = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool), tf.TensorSpec([self.vocab_size], tf.float32)]
         leaves += [number] * len(fields(Kept))
         return run_steps(
-            lambda rows: self._decode_step(rows, variant), slots, self._scratch, num_steps, self.max_steps, leaves
+            lambda rows: self._decode_step(decoder, rows, variant),
+            slots,
+            self._scratch,
+            num_steps,
+            self.max_steps,
+            leaves,
         )
 
-    def _decode_step(self, slots: Tensor, variant: Tensor) -> tuple[Tensor, ...]:
-        logits = self._forward(slots)
+    def _decode_step(self, decoder: Decoder, slots: Tensor, variant: Tensor) -> tuple[Tensor, ...]:
+        logits = self._forward(decoder, slots)
         token_ids, finite, *kept = self._sampler.draw(logits, slots, variant)
         moves = tf.cast(slots < self._scratch, tf.int32)
         self._sampler.move_on(slots, moves)
         goes_on = self._sequences.move_on(slots, token_ids, moves)
         return goes_on & finite, token_ids, finite, logits, *kept
 
-    def _forward(self, slots: Tensor) -> Tensor:
+    def _forward(self, decoder: Decoder, slots: Tensor) -> Tensor:
         last_token, position = self._sequences.stand(slots)
         inputs = last_token[:, None], slots[:, None], position[:, None]
-        return self._decoder.logits(self._decoder.forward(*inputs, self._keys, self._values))
+        return decoder.logits(decoder.forward(*inputs, self._keys, self._values))
 
     def _ready(self, name: str | int) -> bool:
         return self._compilation is not None and self._compilation.ready(name)

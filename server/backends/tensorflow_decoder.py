@@ -1,5 +1,6 @@
 """The decoder in TensorFlow: one block, driven by a DecoderSpec, over tokens that each know their slot and position."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,12 @@ class Decoder:
         self.final_norm, self.final_norm_bias = norm(weights.final_norm), norm(weights.final_norm_bias)
         self.head = matrix(weights.head)
         self.cos, self.sin = rotary_angles(spec, max_length)
+
+    def with_operators(self, operators: Any) -> "Decoder":
+        """Return a decoder over the very same variables with other operators, which read the same layout."""
+        other = copy.copy(self)
+        other.operators = operators
+        return other
 
     def forward(
         self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Cache], values: list[Cache]

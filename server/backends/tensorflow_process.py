@@ -24,7 +24,7 @@ def settle_process(device: str, threads: int, cache_dir: Path) -> str:
     Raises:
         ModelError: the device is not there.
     """
-    programs = cache_dir / "xla" / _fingerprint()
+    programs = cache_dir / "xla" / fingerprint()
     programs.mkdir(parents=True, exist_ok=True)
     flags = os.environ.get("TF_XLA_FLAGS", "")
     if "--tf_xla_persistent_cache_directory" not in flags:  # XLA has no other switch for it, and reads it once
@@ -57,8 +57,8 @@ def _show_one_device(device: str) -> str:
     return f"cuda:{number}"
 
 
-def _fingerprint() -> str:
-    """Name what compiled programs depend on: TensorFlow and the processor."""
+def fingerprint() -> str:
+    """Return a name for what compiled programs depend on: TensorFlow and the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
     processor = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})

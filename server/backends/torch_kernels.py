@@ -1,11 +1,5 @@
 """Build the CPU kernels with the machine's own C++ compiler, once, and hand them to torch as `torch.ops.kelvin`."""
 
-import hashlib
-import logging
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +9,12 @@ import torch
 from torch.utils.cpp_extension import include_paths, library_paths
 
 from samplers.xp.torch import use_kernels
+from server.backends.cpu_library import SOURCES, find_compiler, load_library
 from server.models.spec import DecoderSpec
 
-log = logging.getLogger(__name__)
-
-_SOURCES = Path(__file__).parent / "cpu"
+_SOURCES = SOURCES
+_ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # of torch 2.10
+_HEADERS = [f"torch/csrc/stable/{name}.h" for name in ("library", "ops", "tensor")]
 _LANES = 16  # floats that a kernel takes at once
 _SAMPLER_KERNELS = ("draw", "gumbel_noise", "measure", "scatter", "scatter_min")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
@@ -43,20 +38,23 @@ def load_kernels(cache_dir: Path) -> bool:
         Whether `torch.ops.kelvin` is there; False, after one warning with the remedy, where no compiler is found or the
         build fails.
     """
-    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    compiler = find_compiler("torch")
     if compiler is None:
-        log.warning("no C++ compiler found: the CPU backend runs in plain torch, slower; install g++ and restart")
         return False
     if _loaded():  # torch ends a process that defines an operator twice
         return True
-    library = cache_dir / "kernels" / f"{_fingerprint(compiler)}.so"
-    try:
-        if not library.is_file():
-            _build(compiler, library)
-        torch.ops.load_library(library)  # type: ignore[no-untyped-call]
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", "") or str(error)
-        log.warning("the CPU kernels could not be built, the backend runs in plain torch, slower: %s", detail[-2000:])
+    loaded = load_library(
+        torch.ops.load_library,
+        compiler,
+        sorted(_SOURCES.glob("*.cpp")),
+        cache_dir=cache_dir,
+        framework="torch",
+        built_for=[torch.__version__, repr(sorted(torch.cpu.get_capabilities().items()))],
+        flags=[_ABI, *(f"-I{path}" for path in include_paths())],
+        links=[*(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10"],
+        headers=_HEADERS,
+    )
+    if not loaded:
         return False
     _register_shapes()
     use_kernels(sampler_kernels())
@@ -70,50 +68,6 @@ def sampler_kernels() -> dict[str, Callable[..., Any]]:
 
 def _loaded() -> bool:
     return hasattr(torch.ops.kelvin, "attend")
-
-
-def _fingerprint(compiler: str) -> str:
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    parts = [torch.__version__, version, platform.machine(), repr(sorted(torch.cpu.get_capabilities().items()))]
-    parts += [path.read_text() for path in sorted(_SOURCES.iterdir()) if path.suffix in (".cpp", ".h")]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-
-
-def _build(compiler: str, library: Path) -> None:
-    """Compile the sources side by side, link them, and move the library into place in one step."""
-    native = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-    flags = ["-O3", native, "-std=c++20", "-fPIC", "-DTORCH_TARGET_VERSION=0x020a000000000000"]  # the ABI of torch 2.10
-    flags += [f"-I{path}" for path in include_paths()]
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        sources = sorted(_SOURCES.glob("*.cpp"))
-        flags += ["-include", str(_precompile_headers(compiler, flags, Path(folder)))]
-        objects = [Path(folder, f"{source.stem}.o") for source in sources]
-        commands = [
-            [compiler, *flags, "-c", str(source), "-o", str(target)]
-            for source, target in zip(sources, objects, strict=True)
-        ]
-        _run_all(commands)
-        linked = Path(folder, "kernels.so")
-        libraries = [f"-L{path}" for path in library_paths()] + ["-ltorch_cpu", "-lc10"]
-        _run_all([[compiler, "-shared", *map(str, objects), "-o", str(linked), *libraries]])
-        linked.replace(library)
-
-
-def _precompile_headers(compiler: str, flags: list[str], folder: Path) -> Path:
-    """Read torch's headers once and not once a source, which would be half of the work."""
-    header = folder / "torch_stable.h"
-    header.write_text("".join(f"#include <torch/csrc/stable/{name}.h>\n" for name in ("library", "ops", "tensor")))
-    _run_all([[compiler, *flags, "-x", "c++-header", str(header), "-o", f"{header}.gch"]])
-    return header
-
-
-def _run_all(commands: list[list[str]]) -> None:
-    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
-    outcomes = [(process, process.communicate()[1]) for process in processes]
-    for process, stderr in outcomes:
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, process.args, stderr=stderr)
 
 
 def _register_shapes() -> None:

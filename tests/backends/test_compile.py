@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from samplers.params import SamplingParams
-from server.backends import torch_compile, torch_kernels
+from server.backends import cpu_library, torch_compile, torch_kernels
 from server.backends.torch_kernels import load_kernels
 from tests.backends.conftest import fill
 
@@ -86,7 +86,7 @@ def test_a_step_that_no_program_fits_runs_eagerly_and_says_so(compiled, make_bac
 
 
 def test_without_a_compiler_the_backend_is_plain_and_says_so_once(make_backend, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(torch_kernels.shutil, "which", lambda name: None)
+    monkeypatch.setattr(cpu_library.shutil, "which", lambda name: None)
     torch_kernels.load_kernels.cache_clear()
     try:
         backend = make_backend(compile=True, cache_dir=tmp_path)

@@ -6,11 +6,9 @@
 #include <string>
 #include <tuple>
 
-#include <torch/csrc/stable/tensor.h>
+#include "tensors.h"
 
 namespace kelvin {
-
-using torch::stable::Tensor;
 
 // Multiply by a packed matrix: x [rows, in] · weightᵀ + bias + residual, accumulated in float32 and rounded once.
 // packed: see `pack`; bias [out]; residual [rows, out]; as_float: float32 results, else x's type.

@@ -1,8 +1,12 @@
 // The kernels as torch operators, so that torch.compile takes them into its graphs.
 
 #include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
 
 #include "kernels.h"
+#include "pool.h"
+
+int64_t kelvin::num_threads() { return torch::stable::get_num_threads(); }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
   m.def("pack(Tensor weight) -> Tensor");

@@ -1,29 +1,10 @@
-// Matrix products for few rows: weights packed once, every output accumulated over the inputs in one fixed order.
+// The product as torch's operators.
 
 #include "kernels.h"
-#include "pool.h"
-#include "tile.h"
+#include "product.h"
+#include "results.h"
 
 namespace kelvin {
-namespace {
-
-template <typename T, typename Out>
-void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const T* packed, const Epilogue<T, Out>& finish) {
-  constexpr int64_t kStepBytes = Arithmetic<T>::kStep * kTile * sizeof(T);
-  const int64_t tiles = (finish.out_features + kTile - 1) / kTile;
-  parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t sweep = 0; sweep < rows; sweep += kSweep)
-      for (int64_t t = begin; t < end; ++t) {
-        const T* weights = packed + t * kTile * in;
-        const Numbers<T, kStepBytes> numbers{weights, weights + kTile * in};
-        for (int64_t row = sweep; row < std::min(rows, sweep + kSweep); row += kRows)
-          tile<T>(std::min(kRows, std::min(rows, sweep + kSweep) - row), x + row * stride, stride, in, numbers, row,
-                  t * kTile, finish);
-      }
-  });
-}
-
-}  // namespace
 
 Tensor pack(const Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1), tiles = (out + kTile - 1) / kTile;

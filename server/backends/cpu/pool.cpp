@@ -7,7 +7,6 @@
 #include <thread>
 
 #include <sched.h>
-#include <torch/csrc/stable/ops.h>
 
 namespace kelvin {
 namespace {
@@ -94,7 +93,7 @@ class Pool {
 }  // namespace
 
 void run_parallel(int64_t count, int64_t least_piece, Task task, void* context) {
-  static Pool* pool = new Pool(torch::stable::get_num_threads());  // lives as long as the process: workers never end
+  static Pool* pool = new Pool(num_threads());  // lives as long as the process: workers never end
   pool->run(count, least_piece, task, context);
 }
 

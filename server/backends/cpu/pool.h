@@ -6,6 +6,9 @@
 
 namespace kelvin {
 
+// The threads of the pool, asked once. Each framework's library defines it in its own way.
+int64_t num_threads();
+
 using Task = void (*)(void* context, int64_t begin, int64_t end);
 
 // Run task(context, begin, end) over pieces that together are [0, count); returns when all are done. A second caller at

@@ -6,6 +6,7 @@
 #include "codes.h"
 #include "kernels.h"
 #include "pool.h"
+#include "results.h"
 
 namespace kelvin {
 namespace {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <optional>
 
 #include "arithmetic.h"
 
@@ -90,27 +89,6 @@ void tile(int64_t count, Args&&... args) {
   if constexpr (kCount > 1)
     if (count < kCount) return tile<T, kCount - 1>(count, args...);
   tile_rows<T, kCount>(args...);
-}
-
-// Make room for a product's results and call `multiply(x's data, epilogue)`; arguments as for `linear`.
-template <typename F>
-Tensor product(const Tensor& x, int64_t out_features, const std::optional<Tensor>& bias,
-               const std::optional<Tensor>& residual, bool as_float, F multiply) {
-  Tensor out = as_float ? torch::stable::new_empty(x, {x.size(0), out_features}, ScalarType::Float)
-                        : torch::stable::new_empty(x, {x.size(0), out_features});
-  for_type_of(x, [&](auto type) {
-    using T = decltype(type);
-    auto run = [&](auto* target) {
-      using Out = std::remove_pointer_t<decltype(target)>;
-      multiply(data<T>(x), Epilogue<T, Out>{bias ? data<T>(*bias) : nullptr, residual ? data<T>(*residual) : nullptr,
-                                            residual ? residual->stride(0) : 0, target, out_features});
-    };
-    if (as_float)
-      run(mutable_data<float>(out));
-    else
-      run(mutable_data<T>(out));
-  });
-  return out;
 }
 
 }  // namespace kelvin

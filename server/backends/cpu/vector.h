@@ -5,18 +5,11 @@
 #include <cstring>
 #include <limits>
 
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
 namespace kelvin {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 constexpr int64_t kLanes = 16;
 constexpr float kInf = std::numeric_limits<float>::infinity();
@@ -128,25 +121,6 @@ inline Floats exp_negative(Floats x) {
   Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
   Floats result = y * (Floats)exponent;
   return (x < -87.0f) ? Floats{} : result;
-}
-
-template <typename T>
-const T* data(const Tensor& t) {
-  return static_cast<const T*>(t.const_data_ptr());
-}
-
-template <typename T>
-T* mutable_data(Tensor& t) {
-  return static_cast<T*>(t.mutable_data_ptr());
-}
-
-// Call `run` with a value of the element type: BFloat16 or float.
-template <typename F>
-void for_type_of(const Tensor& t, F run) {
-  if (t.scalar_type() == ScalarType::BFloat16)
-    run(BFloat16{});
-  else
-    run(float{});
 }
 
 }  // namespace kelvin
