@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from server.backends.tensorflow_process import fingerprint
 
 LINEAR = "kelvin_linear"  # the name by which programs call it
 
+_registered = threading.Event()
 _SOURCES = [SOURCES / "pool.cpp", SOURCES / "tensorflow" / "linear.cpp"]
 
 
@@ -25,15 +27,20 @@ def load_kernels(cache_dir: Path) -> bool:
     """Build the product if this machine has not yet, and register it with XLA.
 
     Args:
-        cache_dir: where the library is kept, named by sources, TensorFlow, compiler and processor.
+        cache_dir: where the library is kept, named by sources, TensorFlow, compiler and processor; of no matter to a
+            process that has loaded it already.
 
     Returns:
         Whether programs can call it; False, after one warning with the remedy, where no compiler is found or the build
         fails.
     """
     compiler = find_compiler("TensorFlow")
+    if compiler is None:
+        return False
+    if _registered.is_set():  # XLA takes a name once
+        return True
     folder = Path(tf.sysconfig.get_lib())
-    return compiler is not None and load_library(
+    return load_library(
         _register,
         compiler,
         _SOURCES,
@@ -50,3 +57,4 @@ def _register(library: Path) -> None:
     threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
     if ctypes.CDLL(str(library)).kelvin_register(LINEAR.encode(), ctypes.c_int64(threads)):
         raise OSError(f"XLA does not take {library}")
+    _registered.set()
