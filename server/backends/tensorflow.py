@@ -25,6 +25,7 @@ from server.models.weights import DecoderWeights
 
 Tensor = Any
 
+ROW_COUNTS = 1, *(2**i for i in range(3, 16))  # of programs; few rows take as long as 8, which wait for the weights too
 PREFILL_CHUNK = 64  # tokens of one prefill program, which a shorter piece pays for in full
 
 
@@ -102,7 +103,7 @@ class TensorFlowBackend:
         if packed:  # operators that XLA alone can run, and that its programs alone have
             write, steps = self._graphs(self._decoder.with_operators(tensorflow_calls))
         self._compiled_write, self._compiled_steps = program(write), program(steps)
-        self._row_counts = [*(2**i for i in range(num_slots.bit_length()) if 2**i < num_slots), num_slots]
+        self._row_counts = [rows for rows in ROW_COUNTS if rows < num_slots] + [num_slots]
         self._compilation = Compilation(self._trials()) if compile else None
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:

@@ -1,5 +1,6 @@
 """Compile programs in the background: the server answers without at once, and changes over program by program."""
 
+import ctypes
 import logging
 import os
 import threading
@@ -65,7 +66,11 @@ class Compilation:
                     return
                 trial()
                 self._ready.add(name)
+<<<<<<< HEAD
                 self.events["compiled"] += 1
+=======
+                _give_back()
+>>>>>>> 76be537 (Give the product its bias whether or not XLA drops the result's shape; fewer programs, and memory given back between them)
         except Exception:
             self.events["failed"] += 1
             log.exception("a program could not be compiled; what is left goes without, which is slower but right")
@@ -87,3 +92,10 @@ def _give_way() -> None:
     """Lower this thread's priority, and with it that of the threads it starts."""
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def _give_back() -> None:
+    """Return what compiling has left free to the system, which glibc would keep."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

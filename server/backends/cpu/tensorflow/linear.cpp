@@ -18,14 +18,15 @@ using Floats2D = ffi::BufferR2<ffi::F32>;
 
 int64_t threads = 1;
 
-// x [rows, in] · weightᵀ, packed [tiles, in, 32], into result [rows, out]; of `rest` the first is what XLA takes the
-// result's shape from, and then come bias [out] and residual [rows, out] where there are any.
+// x [rows, in] · weightᵀ, packed [tiles, in, 32], into result [rows, out]. `rest` holds bias [out] and residual
+// [rows, out], where there are any, and integers that XLA takes the result's shape from, unless it has dropped them.
 ffi::Error linear(Floats2D x, ffi::BufferR3<ffi::F32> packed, ffi::RemainingArgs rest, ffi::Result<Floats2D> result) {
   const float *bias = nullptr, *residual = nullptr;
-  for (size_t i = 1; i < rest.size(); ++i) {
-    const auto operand = rest.get<ffi::Buffer<ffi::F32>>(i);
+  for (size_t i = 0; i < rest.size(); ++i) {
+    const auto operand = rest.get<ffi::AnyBuffer>(i);
     if (!operand) return operand.error();
-    (operand->dimensions().size() == 1 ? bias : residual) = operand->typed_data();
+    if (operand->element_type() != ffi::F32) continue;
+    (operand->dimensions().size() == 1 ? bias : residual) = operand->typed_data<float>();
   }
   const int64_t rows = x.dimensions()[0], in = x.dimensions()[1], out = result->dimensions()[1];
   multiply(x.typed_data(), rows, in, in, packed.typed_data(),
