@@ -66,11 +66,8 @@ class Compilation:
                     return
                 trial()
                 self._ready.add(name)
-<<<<<<< HEAD
                 self.events["compiled"] += 1
-=======
                 _give_back()
->>>>>>> 76be537 (Give the product its bias whether or not XLA drops the result's shape; fewer programs, and memory given back between them)
         except Exception:
             self.events["failed"] += 1
             log.exception("a program could not be compiled; what is left goes without, which is slower but right")
