@@ -259,11 +259,8 @@ class TensorFlowBackend:
         return self._compilation is not None and self._compilation.ready(name)
 
     def _traced(self) -> bool:
-        """Say whether to run graphs: once they are made in the background, or at any time where that is not done.
-
-        To make them takes seconds, in which the first requests are better off without.
-        """
-        return self._compilation is None or self._compilation.ready("graphs")
+        """Say whether to run graphs: where no programs come that would take over before a graph has paid for itself."""
+        return self._compilation is None or self._compilation.failed
 
     def _compiled_rows(self, count: int) -> int | None:
         """Return the rows of the smallest compiled step that has room for this many, or None where there is none."""
@@ -275,12 +272,7 @@ class TensorFlowBackend:
         piece, plain, once = tf.zeros([1, PREFILL_CHUNK], tf.int32), tf.constant(0), tf.constant(1)
         prompt = piece, piece + self._scratch, piece
 
-        def trace() -> None:
-            self._write(*prompt)
-            self._steps(tf.constant([self._scratch]), plain, once)
-
-        trials: dict[str | int, Callable[[], object]] = {"graphs": trace}
-        trials["prefill"] = partial(self._compiled_write, *prompt)
+        trials: dict[str | int, Callable[[], object]] = {"prefill": partial(self._compiled_write, *prompt)}
         for rows in (*smaller[:1], largest, *smaller[1:]):  # the largest has room for all that are not compiled yet
             trials[rows] = partial(self._compiled_steps, tf.fill([rows], self._scratch), plain, once)
         return trials

@@ -43,6 +43,11 @@ class Compilation:
         """Return the share of the programs that are compiled, 0 to 1."""
         return len(self._ready) / len(self._trials) if self._trials else 1.0
 
+    @property
+    def failed(self) -> bool:
+        """Say whether a program could not be compiled, after which none are."""
+        return self.events["failed"] > 0
+
     def ready(self, name: str | int) -> bool:
         """Say whether a program is compiled."""
         return name in self._ready
