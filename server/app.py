@@ -161,30 +161,21 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[
-            Middleware(RequestId),
-            *([] if tracing is None else [Middleware(TraceRequests, provider=tracing)]),
-            Middleware(AccessLog),
-            Middleware(CountResponses, metrics=metrics),
-            Middleware(SecurityHeaders),
-            Middleware(HeadLimit),
-            *([Middleware(OwnHost)] if keys is None and not settings.insecure else []),
-            Middleware(SameOrigin),
-            Middleware(WholeFiles),
-            *([] if keys is None else [Middleware(RequireKey, keys=keys)]),
-            Middleware(UnforeseenFailures),
-            Middleware(
-                BodyLimit,
-                max_bytes=settings.max_body_bytes,
-                by_path={"/v1/files": settings.max_file_bytes + FORM_BYTES},
-            ),
-        ],
+        middleware=_middleware(settings, keys, metrics, tracing),
     )
     app.state.settings, app.state.metrics = settings, metrics
     app.state.models = {}
     app.state.work = app.state.jobs = app.state.files = app.state.finetuning = None
     app.state.phase = Phase.LOADING
     install_failures(app)
+    routes = _include_routes(app)
+    describe = app.openapi
+    app.openapi = lambda: complete(describe(), routes)  # type: ignore[method-assign]
+    return app
+
+
+def _include_routes(app: FastAPI) -> list[APIRoute]:
+    """Give an application all its routes, and return those that are documented."""
     rooms = (
         generate, completions, chat, models, compare, files, finetuning, finetuning_results, distribution, tokens,
         health, metrics_page, docs_page, web_page,
@@ -193,15 +184,32 @@ def create_app(
     for router in routers:
         app.include_router(router)
     app.mount("/web", web_page.static_files)
-    routes = [
-        route
-        for router in routers
-        for route in router.routes
-        if isinstance(route, APIRoute) and route.include_in_schema
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    return [route for route in routes if route.include_in_schema]
+
+
+def _middleware(
+    settings: Settings, keys: ApiKeys | None, metrics: Metrics, tracing: "TracerProvider | None"
+) -> list[Middleware]:
+    """List what every request passes, the outermost first."""
+    return [
+        Middleware(RequestId),
+        *([] if tracing is None else [Middleware(TraceRequests, provider=tracing)]),
+        Middleware(AccessLog),
+        Middleware(CountResponses, metrics=metrics),
+        Middleware(SecurityHeaders),
+        Middleware(HeadLimit),
+        *([Middleware(OwnHost)] if keys is None and not settings.insecure else []),
+        Middleware(SameOrigin),
+        Middleware(WholeFiles),
+        *([] if keys is None else [Middleware(RequireKey, keys=keys)]),
+        Middleware(UnforeseenFailures),
+        Middleware(
+            BodyLimit,
+            max_bytes=settings.max_body_bytes,
+            by_path={"/v1/files": settings.max_file_bytes + FORM_BYTES},
+        ),
     ]
-    describe = app.openapi
-    app.openapi = lambda: complete(describe(), routes)  # type: ignore[method-assign]
-    return app
 
 
 def _lifespan(

@@ -109,7 +109,7 @@ def _value(text: str) -> tuple[Any, str]:
         if not text[end:].strip() or text[end:].lstrip().startswith(","):
             return value, text[end:].lstrip()[1:]
     except json.JSONDecodeError:
-        pass  # a bare word
+        pass  # a word without quotes, read as text below
     word, _, rest = text.partition(",")
     return word.strip(), rest
 
