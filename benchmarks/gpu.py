@@ -28,7 +28,7 @@ from shapes import kv_bytes, multiplied_weights, random_weights, spec_of
 from samplers.params import SamplingParams
 from server.backends import load_backend
 from server.backends.base import PromptPiece
-from server.backends.torch import forward
+from server.backends.torch_graphs import recorder_of
 
 PROMPT_LENGTH, NEW_TOKENS = 22, 64
 LONGEST = 512
@@ -159,10 +159,11 @@ def forward_times_s(backend, count, repeats) -> list[float]:
     positions = torch.full_like(rows, PROMPT_LENGTH + NEW_TOKENS // 2)
 
     def run() -> torch.Tensor:
-        return backend._run(forward, rows, rows, positions, *backend._model)
+        return backend._forward(rows, rows, positions)
 
     with torch.no_grad():
-        replay = run if backend._record is None else backend._record(run)[0]
+        record = recorder_of(torch.device(backend.device))
+        replay = run if record is None else record(run)[0]
         replay()
         return [timed(lambda: [replay() for _ in range(8)], backend.device) / 8 for _ in range(repeats)]
 

@@ -60,7 +60,15 @@ class StaticDecoding:
     Everything that a step reads and writes lies where it lay at the last one: a step of a given size that does given
     things is one recording, whichever slots it is for. It ends with a copy to the host that nobody waits for until the
     next step has been started.
+
+    Attributes:
+        max_steps: of a call.
+        sampler_seconds: forward and sampler are one recording.
+        unmoved: what has been started cannot be called back.
     """
+
+    sampler_seconds = None
+    unmoved = False
 
     def __init__(
         self,
@@ -73,6 +81,7 @@ class StaticDecoding:
         record: Record,
         run: Run,
         settled: Callable[[], bool],
+        max_steps: int,
     ) -> None:
         """Start with every sequence at its end.
 
@@ -85,8 +94,10 @@ class StaticDecoding:
             record: makes recordings; see `Graphs`.
             run: calls a function of the sampler, compiled where there is a program for it.
             settled: says whether functions will stay what they are; nothing is recorded before.
+            max_steps: of a call; see `pick_max_steps`.
         """
         self._forward, self._sampler, self._run, self._settled = forward, sampler, run, settled
+        self.max_steps = max_steps
         self._eos_token_ids, self._scratch = eos_token_ids, sampler.scratch[0]
         self._num_stop_ids = MAX_STOP_TOKEN_IDS + len(eos_token_ids)
         slots = num_slots + len(sampler.scratch)

@@ -54,7 +54,7 @@ def test_a_step_is_on_the_device_throughout_and_nobody_waits_for_it(on_fake_cuda
     A tensor without contents raises where its contents are asked for, so what passes here never waits.
     """
     backend = on_fake_cuda(case, dtype)
-    static = backend._static
+    static = backend._decoding
     backend.prefill([PromptPiece(0, [5, 6, 7], 0), PromptPiece(3, [8, 9], 4)])
     for slot in range(SLOTS):
         backend.admit(slot, [5, 6, 7, 8], PLAIN)

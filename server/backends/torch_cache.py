@@ -1,0 +1,67 @@
+"""The keys and values of all layers in torch, in slots."""
+
+import torch
+
+from server.models.spec import DecoderSpec
+
+Tensor = torch.Tensor
+
+_TILE = 16  # positions of the cache that the kernels keep together
+
+
+class Caches:
+    """Every slot's keys and values, each layer's in an array [slots, kv_heads, positions, head_dim].
+
+    Attributes:
+        keys: of each layer.
+        values: likewise.
+    """
+
+    def __init__(
+        self,
+        spec: DecoderSpec,
+        *,
+        num_slots: int,
+        max_length: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        position_by_position: bool,
+    ) -> None:
+        """Make room, all zeros.
+
+        Args:
+            spec: the decoder's shape.
+            num_slots: sequences.
+            max_length: positions of a slot, rounded up to whole tiles.
+            dtype: of the elements.
+            device: where they live.
+            position_by_position: whether all heads of a position lie together in memory, not all positions of a head.
+        """
+        slots, heads, positions, head_dim = num_slots, spec.num_kv_heads, whole_tiles(max_length), spec.head_dim
+
+        def cache() -> Tensor:
+            if position_by_position:
+                return torch.zeros(slots, positions, heads, head_dim, dtype=dtype, device=device).transpose(1, 2)
+            return torch.zeros(slots, heads, positions, head_dim, dtype=dtype, device=device)
+
+        self.keys, self.values = ([cache() for _ in range(spec.num_layers)] for _ in range(2))
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of a slot to another slot."""
+        for cache in (*self.keys, *self.values):
+            cache[target, :, : whole_tiles(length)] = cache[source, :, : whole_tiles(length)]
+
+    def wipe(self, slot: int) -> None:
+        """Fill a slot with zeros."""
+        for cache in (*self.keys, *self.values):
+            cache[slot] = 0
+
+    def clear(self) -> None:
+        """Free the memory."""
+        self.keys.clear()
+        self.values.clear()
+
+
+def whole_tiles(positions: int) -> int:
+    """Return the positions of the tiles that these positions lie in: the kernels' cache is divided so."""
+    return -(-positions // _TILE) * _TILE
