@@ -9,9 +9,8 @@ import json
 import platform
 import socket
 import sys
-from dataclasses import asdict
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,21 +20,17 @@ from server.comparison.command import compare
 from server.errors import InvalidRequestError, KelvinError
 from server.finetuning.cli.command import app as finetune_app
 from server.keys import require_closed
+from server.models.command import app as models_app
+from server.options import MODEL, JsonOption, settings_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from server.models.registry import Registry
     from server.settings import Settings
 
 DISTRIBUTIONS = ("kelvin-server", "torch", "tensorflow", "tensorflow-cpu")
 IDENTITY = SamplingParams()
 
 Framework = Literal["torch", "tensorflow"]
-MODEL = "NAME[=PATH][@FRAMEWORK]"
 FrameworkOption = Annotated[Framework | None, typer.Option(help="Framework to run in.", show_default="torch")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-NameArgument = Annotated[str, typer.Argument(help="A built-in model, a folder under the models root, or a hub id.")]
 
 app = typer.Typer(
     help="Sample text from a causal language model, at any temperature, with seeds that mean something.",
@@ -43,9 +38,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(help="List, fetch and find models.")
-app.add_typer(models_app, name="models")
 app.command()(compare)
+app.add_typer(models_app, name="models")
 app.add_typer(finetune_app, name="finetune")
 
 
@@ -69,21 +63,6 @@ def _fail(error: KelvinError) -> int:
 def _complain(message: str, *, exit_code: int) -> int:
     print(f"kelvin: {message}", file=sys.stderr)
     return exit_code
-
-
-def _load_settings(**overrides: Any) -> "Settings":
-    from server.settings import SettingsError, load_settings
-
-    try:
-        return load_settings(**overrides)
-    except SettingsError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _open_registry() -> "Registry":
-    from server.models.registry import Registry
-
-    return Registry(_load_settings().models_dir)
 
 
 @app.command()
@@ -136,7 +115,7 @@ def serve(
     """Serve models over HTTP until SIGTERM or Ctrl-C."""
     from server.serving import bind
 
-    settings = _load_settings(
+    settings = settings_of(
         models=model or None, framework=framework, dtype=dtype, quantization=quantization, host=host, port=port,
         api_keys_file=api_keys_file, insecure=insecure, slots=slots, max_length=max_length, device=device,
         threads=threads, compile=compile, queue_limit=queue_limit, prefix_cache=prefix_cache,
@@ -197,10 +176,10 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Sample continuations of a prompt right here; no server is needed."""
-    from server import local
+    from server import local, showing
 
     # Compiling would take longer than one answer does.
-    settings = _load_settings(models=[model] if model else None, framework=framework, compile=False)
+    settings = settings_of(models=[model] if model else None, framework=framework, compile=False)
     request = local.read_request(
         prompt=sys.stdin.read() if prompt == "-" else prompt, n=n, stop=stop, seed=seed, temperature=temperature,
         top_k=top_k, top_p=top_p, min_p=min_p, max_tokens=max_tokens, logprobs=logprobs,
@@ -208,43 +187,13 @@ def generate(
     sampling = local.settle_sampling(request, settings)
     with terminal.progress_bars() as progress:
         loaded = local.load_model(settings.model_copy(update={"slots": min(n, settings.slots)}), progress)
-    with contextlib.closing(loaded), terminal.growing_samples(0 if as_json else n) as write:
+    with contextlib.closing(loaded), showing.growing_samples(0 if as_json else n) as write:
         generation, samples = asyncio.run(local.draw_samples(loaded, request, sampling, write))
     if as_json:
         print(json.dumps(local.describe_answer(generation, sampling, samples)))
     else:
-        terminal.show_logprobs(samples, loaded.tokenizer)
-        terminal.show_endings(samples, sampling.params.seed)
-
-
-@models_app.command("list")
-def list_models(as_json: JsonOption = False) -> None:
-    """List the models that are on disk."""
-    entries = _open_registry().list()
-    if as_json:
-        print(json.dumps([{**asdict(entry), "path": str(entry.path)} for entry in entries]))
-    elif entries:
-        terminal.show_models(entries)
-    else:
-        terminal.note("no models yet; fetch the built-in one with: kelvin models pull smollm2")
-
-
-@models_app.command()
-def pull(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Fetch a model, unless it is there already, and print its folder."""
-    with terminal.progress_bars() as progress:
-        path = _open_registry().pull(name, progress)
-    _print_path(name, path, as_json=as_json)
-
-
-@models_app.command()
-def path(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Print the folder of a model that is on disk."""
-    _print_path(name, _open_registry().path(name), as_json=as_json)
-
-
-def _print_path(name: str, folder: "Path", *, as_json: bool) -> None:
-    print(json.dumps({"name": name, "path": str(folder)}) if as_json else folder)
+        showing.show_logprobs(samples, loaded.tokenizer)
+        showing.show_endings(samples, sampling.params.seed)
 
 
 @app.command()

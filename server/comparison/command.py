@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from server import terminal
+from server.comparison.showing import show_comparison
 from server.errors import InvalidRequestError, UnavailableError
+from server.options import MODEL, JsonOption, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +43,11 @@ def compare(
     own_noise: Annotated[bool, typer.Option("--own-noise", help="Give each arm noise of its own.")] = False,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=PATH][@FRAMEWORK]", help="Model of the arms that name none; more may be named."),
+        typer.Option(metavar=MODEL, help="Model of the arms that name none; more may be named."),
     ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as an HTML page.")] = None,
     completions: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every completion as JSONL.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare sampler settings: diversity against coherence, with error bars, paired by prompt."""
     from server.comparison.arms import read_arms
@@ -53,7 +55,7 @@ def compare(
     from server.comparison.plan import plan_of
     from server.models.reference import parse_model_ref
 
-    settings = _settings(model)
+    settings = settings_of(models=model or None)
     for path in (report, completions):
         _require_place(path)
     request = read_request(
@@ -66,20 +68,11 @@ def compare(
     if as_json:
         print(found.model_dump_json())
     else:
-        terminal.show_comparison(found)
+        show_comparison(found)
     if report is not None:
         _write_report(report, found, parts)
     if completions is not None:
         _write_completions(completions, parts)
-
-
-def _settings(models: "Sequence[str] | None") -> "Settings":
-    from server.settings import SettingsError, load_settings
-
-    try:
-        return load_settings(models=models or None)
-    except SettingsError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _read(prompts: str) -> list[str]:

@@ -12,6 +12,7 @@ from server import terminal
 from server.errors import InvalidRequestError, KelvinError, NotFoundError, UnavailableError
 from server.finetuning.cli.showing import show_event, show_finetunes, show_outcome
 from server.finetuning.plan import Method
+from server.options import JsonOption, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,6 @@ class _FileFirst(TyperGroup):
 
 app = typer.Typer(cls=_FileFirst, help="Fine-tune a classifier with a temperature-scaled loss, and look after it.")
 JobArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the fine-tune: ftjob-….")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 ReportOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the report as an HTML page.")]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Print what happens, epoch by epoch.")]
 
@@ -81,7 +81,7 @@ def run(
     from server.finetuning.cli import local
     from server.finetuning.cli.options import read_search, read_served, read_settings, read_temperature
 
-    settings = _settings(models=[model] if model else None, framework=framework)
+    settings = settings_of(models=[model] if model else None, framework=framework)
     _require_folder(report)
     hyperparameters = read_settings(setting or ()) | ({"n_epochs": epochs} if epochs is not None else {})
     body: dict[str, Any] = {
@@ -109,7 +109,7 @@ def resume(
     from server.finetuning.cli import local
 
     _require_folder(report)
-    with _kept(_settings()) as state:
+    with _kept(settings_of()) as state:
         _find(state, job_id)
         local.resume(state, job_id)
         _run(state, job_id, watch=watch, report=report, as_json=as_json)
@@ -118,7 +118,7 @@ def resume(
 @app.command("list")
 def list_jobs(as_json: JsonOption = False) -> None:
     """List the fine-tunes of the data directory, newest first."""
-    with _kept(_settings()) as state:
+    with _kept(settings_of()) as state:
         jobs = [_describe(state, job) for job in _all(state)]
     if as_json:
         print(json.dumps(jobs))
@@ -131,7 +131,7 @@ def list_jobs(as_json: JsonOption = False) -> None:
 @app.command()
 def show(job_id: JobArgument, as_json: JsonOption = False) -> None:
     """Show a fine-tune: its state, what happened, and its figures."""
-    with _kept(_settings()) as state:
+    with _kept(settings_of()) as state:
         job = _find(state, job_id)
         described, events = _describe(state, job), state.store.events(job_id)
         outcome = _outcome(state, job_id)
@@ -147,7 +147,7 @@ def show(job_id: JobArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def cancel(job_id: JobArgument) -> None:
     """Cancel a fine-tune: at once where it waits, within seconds where it runs."""
-    with _kept(_settings()) as state:
+    with _kept(settings_of()) as state:
         _find(state, job_id)
         job = state.store.cancel(job_id)
     terminal.note(f"{job_id} is {'told to stop' if job.cancel_requested else job.status.value}")
@@ -157,7 +157,7 @@ def cancel(job_id: JobArgument) -> None:
 def report(job_id: JobArgument, file: Annotated[Path, typer.Argument(help="HTML file to write.")]) -> None:
     """Write the report of a fine-tune that has succeeded."""
     _require_folder(file)
-    with _kept(_settings()) as state:
+    with _kept(settings_of()) as state:
         _write_report(state, _find(state, job_id), file)
 
 
@@ -194,15 +194,6 @@ def _on_change(progress: "Callable[[str, float], None]", *, watch: bool) -> "Cal
         progress("training", job.progress)
 
     return on_change
-
-
-def _settings(**overrides: Any) -> "Settings":
-    from server.settings import SettingsError, load_settings
-
-    try:
-        return load_settings(**overrides)
-    except SettingsError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 @contextmanager
