@@ -2,6 +2,7 @@
 
 import torch
 
+from server.backends.torch_pages import LargePages
 from server.models.spec import DecoderSpec
 
 Tensor = torch.Tensor
@@ -38,10 +39,13 @@ class Caches:
             position_by_position: whether all heads of a position lie together in memory, not all positions of a head.
         """
         slots, heads, positions, head_dim = num_slots, spec.num_kv_heads, whole_tiles(max_length), spec.head_dim
+        pages = LargePages()
 
         def cache() -> Tensor:
             if position_by_position:
                 return torch.zeros(slots, positions, heads, head_dim, dtype=dtype, device=device).transpose(1, 2)
+            if device.type == "cpu":
+                return pages.zeros(slots, heads, positions, head_dim, dtype=dtype)
             return torch.zeros(slots, heads, positions, head_dim, dtype=dtype, device=device)
 
         self.keys, self.values = ([cache() for _ in range(spec.num_layers)] for _ in range(2))

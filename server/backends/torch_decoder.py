@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from server.backends.quantization import Quantization
+from server.backends.torch_pages import LargePages
 from server.models.rope import inverse_frequencies
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights, LayerWeights
@@ -48,6 +49,7 @@ class Decoder(nn.Module):
         self.operators = operators
         self.quantization = quantization
         pack = operators.pack if quantization == "none" else operators.pack_int8
+        pages = LargePages()
 
         def vector(array: np.ndarray | None) -> Any:  # a parameter, or None for None
             return None if array is None else _parameter(_tensor(array).to(device, dtype))
@@ -56,7 +58,8 @@ class Decoder(nn.Module):
             return None if array is None else _parameter(_tensor(array).to(device, torch.float32))
 
         def matrix(array: np.ndarray) -> nn.Parameter:
-            return _parameter(pack(_tensor(array).to(device, dtype)))
+            packed = pack(_tensor(array).to(device, dtype))
+            return _parameter(pages.keep(packed) if device.type == "cpu" else packed)
 
         self.embedding = vector(weights.embedding)
         self.embedding_scale = torch.tensor(spec.embedding_scale, dtype=dtype).item()  # rounded like the embedding
