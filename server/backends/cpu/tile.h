@@ -62,6 +62,29 @@ struct Epilogue {
   }
 };
 
+// Where a step's inputs lie: a pointer for every third row, since processors add a stride once or twice by themselves, and
+// a pointer for each of twelve would not fit the registers beside all else.
+template <typename T, int64_t kCount>
+struct Inputs {
+  static constexpr int64_t kEach = 3;
+
+  Inputs(const T* x, int64_t stride) : stride(stride * sizeof(T)) {
+#pragma GCC unroll 4
+    for (int64_t i = 0; i * kEach < kCount; ++i) rows[i] = reinterpret_cast<const char*>(x + i * kEach * stride);
+  }
+  const T* row(int64_t r) const { return reinterpret_cast<const T*>(rows[r / kEach] + r % kEach * stride); }
+  void advance() {
+#pragma GCC unroll 4
+    for (int64_t i = 0; i * kEach < kCount; ++i) {
+      rows[i] += Arithmetic<T>::kStep * sizeof(T);
+      asm("" : "+r"(rows[i]));  // else the compiler computes all twelve beforehand
+    }
+  }
+
+  const char* rows[(kCount + kEach - 1) / kEach];
+  int64_t stride;
+};
+
 // Weights come in spans of inputs: `weights.from(first)` reads one, a step at a time.
 template <typename T, int64_t kCount, typename Weights, typename E>
 void tile_rows(const T* x, int64_t stride, int64_t in, const Weights& weights, int64_t row, int64_t column,
@@ -70,13 +93,15 @@ void tile_rows(const T* x, int64_t stride, int64_t in, const Weights& weights, i
   for (int64_t first = 0; first < in; first += weights.span(in)) {
     const auto part = weights.from(first);
     const int64_t count = std::min(weights.span(in), in - first);
+    Inputs<T, kCount> inputs(x + first, stride);
     for (int64_t k = 0; k < count; k += Arithmetic<T>::kStep) {
       const Step<T> w = part(k);
 #pragma GCC unroll 12
       for (int64_t r = 0; r < kCount; ++r)
 #pragma GCC unroll 2
         for (int64_t half = 0; half < 2; ++half)
-          acc[r][half] = Arithmetic<T>::multiply_add(acc[r][half], x + r * stride + first + k, w.half[half]);
+          acc[r][half] = Arithmetic<T>::multiply_add(acc[r][half], inputs.row(r), w.half[half]);
+      inputs.advance();
     }
   }
   for (int64_t r = 0; r < kCount; ++r)
