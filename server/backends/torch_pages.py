@@ -1,4 +1,4 @@
-"""Host memory in pages of 2 MB where the system has them: what a step reads spans 66,000 pages of 4 KB, 130 of these."""
+"""Host memory in pages of 2 MB where the system has them: a step reads 66,000 pages of 4 KB, or 130."""
 
 import mmap
 from contextlib import suppress
