@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from server.finetuning.plan import Coupling, TemperaturePlan
 
-SMOOTHED = 0.1
+SMOOTHED = (0.05, 0.1)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,6 @@ training takes seconds."""
 USUAL = {"mlp": {"hidden": (128, 64)}, "dan": {"embedding": 64}}
 WIDE = {"mlp": {"hidden": (512, 256)}, "dan": {"embedding": 256}}
 """Both networks, and those that are four times as wide."""
-EVERYWHERE, NOT_LARGEST = ("digits", "r8", "20ng"), ("digits", "r8")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,6 @@ class Arm:
         rate: factor of the learning rate.
         smoothing: of labels.
         wide: whether layers are four times as wide.
-        data: names of the data sets that it is trained on; the longer a training takes, the fewer arms there are.
     """
 
     name: str
@@ -64,7 +62,6 @@ class Arm:
     rate: float = 1.0
     smoothing: float = 0.0
     wide: bool = False
-    data: tuple[str, ...] = EVERYWHERE
 
 
 def temperature(schedule: str, start: float, end: float, coupling: Coupling = "none", points=()) -> TemperaturePlan:
@@ -100,28 +97,26 @@ def coupled(schedule: tuple, coupling: Coupling) -> TemperaturePlan:
     return temperature(*schedule).model_copy(update={"lr_coupling": coupling})
 
 
+def smoothed(arm: str, share: float) -> str:
+    """Name an arm whose labels are smoothed."""
+    return f"{arm}, smoothing {share:g}"
+
+
 def _arms() -> list[Arm]:
     one, raised = temperature("constant", 1.0, 1.0), temperature("constant", 1.35, 1.35)
-    arms = [Arm(CONTROL, one)]
-    for name, schedule in SCHEDULES.items():
-        arms.append(Arm(name, temperature(*schedule), data=NOT_LARGEST if name == "2→0.5 cosine" else EVERYWHERE))
-    arms.append(Arm(f"{CONTROL}, rate × 2", one, rate=2.0))
-    for name in ("2→0.5 linear", "0.5→2 linear"):
-        arms.append(Arm(f"{name}, rate × 2", temperature(*SCHEDULES[name]), rate=2.0, data=NOT_LARGEST))
-    arms += [
-        Arm(f"{name}, {coupling}", coupled(SCHEDULES[name], coupling), data=NOT_LARGEST) for name, coupling in COUPLED
+    plans = {CONTROL: one} | {name: temperature(*schedule) for name, schedule in SCHEDULES.items()}
+    return [
+        *(Arm(name, plan) for name, plan in plans.items()),
+        *(Arm(f"{name}, rate × 2", plans[name], rate=2.0) for name in RATED),
+        *(Arm(f"{name}, {coupling}", coupled(SCHEDULES[name], coupling)) for name, coupling in COUPLED),
+        *(
+            Arm(smoothed(name, share), plan, smoothing=share)
+            for share in SMOOTHED
+            for name, plan in ((CONTROL, one), (RAISED, raised))
+        ),
+        *(Arm(f"{name}, wide", plans[name], wide=True) for name in (CONTROL, "T 2", "5→1 at first")),
     ]
-    for name, plan in ((CONTROL, one), (RAISED, raised)):
-        arms.append(Arm(f"{name}, smoothing {SMOOTHED:g}", plan, smoothing=SMOOTHED))
-    for name in (CONTROL, "T 2", "5→1 at first"):
-        plan = one if name == CONTROL else temperature(*SCHEDULES[name])
-        arms.append(Arm(f"{name}, wide", plan, wide=True, data=NOT_LARGEST))
-    return arms
 
 
 ARMS = _arms()
-
-
-def arms_of(data: Data) -> list[Arm]:
-    """Return the arms that are trained on a data set."""
-    return [arm for arm in ARMS if data.name in arm.data]
+"""All are trained on every data set."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from training_arms import CONTROL, DATA, RAISED, SMOOTHED
+from training_arms import CONTROL, DATA, RAISED, SMOOTHED, smoothed
 from training_contrasts import Result, Trainings
 from training_questions import ANNEALED, HEATED, tuned
 
@@ -63,7 +63,8 @@ def findings_of(trainings: Mapping[str, Trainings], results: Sequence[Result]) -
     asked = Answers(results)
     checks: tuple[Callable[[Answers, Mapping[str, Trainings]], Finding], ...] = (
         fitted_follows, hot_is_slow, as_a_rate, cold, hot_start, annealing, against_heating, annealing_at_best,
-        last_is_wrong, square, bands, smoothing, smoothing_itself, size, width_forgives,
+        heating_at_best, last_is_wrong, square, bands, smoothing, smoothing_itself, size, size_at_first,
+        width_forgives,
     )  # fmt: skip
     return [check(asked, trainings) for check in checks]
 
@@ -121,11 +122,21 @@ def against_heating(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
 
 
 def annealing_at_best(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
-    """At the best rates neither annealing nor heating gains."""
-    parts = [asked.on("nll_after", tuned(arm), tuned(CONTROL)) for arm in (ANNEALED[0], HEATED)]
-    claim = "Each at its better rate, neither annealing nor heating is seen to calibrate better than T = 1"
-    figures = f"annealing: {shown(parts[0])}; heating: {shown(parts[1])}"
-    return Finding(claim, figures, every([*parts[0], *parts[1]], "open", "worse"))
+    """At the best rates annealing gains nothing."""
+    found = asked.on("nll_after", tuned(ANNEALED[0]), tuned(CONTROL))
+    claim = "Each at its better rate, annealing 2→0.5 is not seen to calibrate better than T = 1 on any of the three"
+    return Finding(claim, shown(found), every(found, "open", "worse"))
+
+
+def heating_at_best(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
+    """At the best rates heating gains a little on one."""
+    found = asked.on("nll_after", tuned(HEATED), tuned(CONTROL))
+    claim = (
+        "Each at its better rate, heating 0.5→2 calibrates a few thousandths of a nat better than T = 1 on 20 "
+        "Newsgroups, and is not seen to on the others"
+    )
+    holds = all(one.verdict in (("better",) if one.data == "20ng" else ("open", "worse")) for one in found)
+    return Finding(claim, shown(found), bool(found) and holds)
 
 
 def cold(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
@@ -149,50 +160,64 @@ def last_is_wrong(_: Answers, trainings: Mapping[str, Trainings]) -> Finding:
 
 def square(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
     """The square takes the slowing at T = 2 back."""
-    found = asked.on("reached", "T 2, inverse_square", "T 2", data=("r8",))
-    level = asked.on("nll_after", "T 2, inverse_square", data=("r8",))
-    claim = "On R8 inverse_square takes the slowing at T = 2 back, and leaves no gain over T = 1: it cancels T"
+    found = asked.on("reached", "T 2, inverse_square", "T 2", data=TEXTS)
+    level = asked.on("nll_after", "T 2, inverse_square", data=TEXTS)
+    claim = "On texts inverse_square takes the slowing at T = 2 back, and leaves no gain over T = 1: it cancels T"
     figures = f"{shown(found, '+.2f', ' epochs')}; NLL against T = 1 {shown(level)}"
     return Finding(claim, figures, every(found, "better") and every(level, "worse", "open"))
 
 
 def bands(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
     """Bands replace a rate that was tuned."""
-    found = asked.on("accuracy", "2→0.5 linear, bands", "2→0.5 linear", data=("r8",))
-    claim = "On R8 bands lose: their rates, whatever was tuned, are an eighth of the control's and less"
+    found = asked.on("accuracy", "2→0.5 linear, bands", "2→0.5 linear", data=TEXTS)
+    claim = "On texts bands lose: their rates, whatever was tuned, are an eighth of the control's and less"
     return Finding(claim, shown(found, "+.2f", " points"), every(found, "worse"))
 
 
 def smoothing(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
     """Smoothing asks for no higher T."""
-    smoothed = f"smoothing {SMOOTHED:g}"
-    found = asked.on("nll_after", f"{RAISED}, {smoothed}", f"{CONTROL}, {smoothed}")
-    claim = f"Folklore not borne out: with smoothing {SMOOTHED:g}, T = 1.35 is not seen to calibrate better than T = 1"
-    return Finding(claim, shown(found), every(found, "worse", "open"))
+    parts = {share: asked.on("nll_after", smoothed(RAISED, share), smoothed(CONTROL, share)) for share in SMOOTHED}
+    claim = f"Folklore not borne out: with smoothing {_shares()}, T = 1.35 is not seen to calibrate better than T = 1"
+    return Finding(claim, _by_share(parts), all(every(found, "worse", "open") for found in parts.values()))
 
 
 def smoothing_itself(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
     """Smoothing goes well with a fitted temperature."""
-    found = asked.on("nll_after", f"{CONTROL}, smoothing {SMOOTHED:g}", data=TEXTS)
-    claim = f"On texts smoothing {SMOOTHED:g} betters the calibrated NLL: it goes together with a fitted temperature"
-    return Finding(claim, shown(found), every(found, "better"))
+    parts = {share: asked.on("nll_after", smoothed(CONTROL, share), data=TEXTS) for share in SMOOTHED}
+    claim = f"On texts smoothing {_shares()} betters the calibrated NLL: it goes together with a fitted temperature"
+    return Finding(claim, _by_share(parts), all(every(found, "better") for found in parts.values()))
+
+
+def _shares() -> str:
+    return " or ".join(f"{share:g}" for share in SMOOTHED)
+
+
+def _by_share(parts: Mapping[float, Sequence[Result]]) -> str:
+    return "; ".join(f"with {share:g}: {shown(found)}" for share, found in parts.items())
 
 
 def size(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
-    """A wider network asks for no higher T at first."""
-    found = [
-        one for arm in ("5→1 at first", "T 2") for one in asked.on("nll_after", f"{arm}, wide", f"{CONTROL}, wide")
-    ]
+    """A wider network gains a little by T = 2 on one."""
+    found = asked.on("nll_after", "T 2, wide", f"{CONTROL}, wide")
     claim = (
-        "Folklore not borne out: at four times the width, neither 5→1 nor T = 2 is seen to calibrate better than T = 1"
+        "At four times the width T = 2 calibrates a little better than T = 1 on 20 Newsgroups, and is not seen to on "
+        "the others"
     )
+    holds = all(one.verdict in (("better",) if one.data == "20ng" else ("open", "worse")) for one in found)
+    return Finding(claim, shown(found), bool(found) and holds)
+
+
+def size_at_first(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
+    """A wider network asks for no higher T at first."""
+    found = asked.on("nll_after", "5→1 at first, wide", f"{CONTROL}, wide")
+    claim = "Folklore not borne out: at four times the width, 5→1 at first is seen to calibrate better on none"
     return Finding(claim, shown(found), every(found, "worse", "open"))
 
 
 def width_forgives(asked: Answers, _: Mapping[str, Trainings]) -> Finding:
     """A wider network suffers less from T = 2."""
-    found = [one for one in asked.grown("nll_after", "T 2") if one.data == "r8"]
-    claim = "What there is in it: on R8 T = 2 costs the wide network less than the narrow one, which it slows more"
+    found = [one for one in asked.grown("nll_after", "T 2") if one.data in TEXTS]
+    claim = "What there is in it: on texts T = 2 costs the narrow network more than the wide one, which it slows less"
     return Finding(claim, shown(found), every(found, "better"))
 
 
@@ -203,4 +228,5 @@ ADVICE = """## Advice
 - Let a temperature be fitted, and serve at it. The last temperature of a schedule says nothing of what suits.
 - Use `lr_coupling` `inverse_square` where T is not 1 and the rate was chosen at 1. `bands` replaces the chosen rate.
 - Where training starts slowly, raise the rate. A higher temperature helps a saturated softmax alone; none was here.
-- Leave T as it is with label smoothing, and with a wider network."""
+- Leave T as it is with label smoothing. With a wider network a search may try 2, too: what was gained is again less
+  than a hundredth of a nat, and heating's gain on 20 Newsgroups is as small."""

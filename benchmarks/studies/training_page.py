@@ -82,40 +82,17 @@ def _rates(trainings):
     return figure
 
 
-def write_page(trainings: Mapping[str, Trainings], results: Sequence[Result], findings, advice: str) -> str:
-    """Write the study as Markdown.
-
-    Args:
-        trainings: by data set.
-        results: of all contrasts.
-        findings: what is stated, checked.
-        advice: that follows.
-    """
-    stated = table(
-        ["claim", "what came out", "holds"],
-        [[own.claim, own.figures, "yes" if own.holds else "**no**"] for own in findings],
-    )
-    counts = ", ".join(
-        f"{TITLES[name]} {len(own.seeds)} seeds of {own.trained} arms" for name, own in trainings.items()
-    )
-    return f"""# Study: the temperature of the loss
+OPENING = """# Study: the temperature of the loss
 
 What does the temperature that a fine-tune divides its logits by do to what comes out? Made by
 `python -P benchmarks/studies/training_temperature_study.py` (`make studies`), which trains what it has not kept, draws
-all anew, and fails if a claim below does not hold. {counts}.
+all anew, and fails if a claim below does not hold."""
 
-## What holds
+ON_CLAIMS = "The claims were worded in view of the results, so that they are to be tested on other data."
 
-The questions came first. The claims were worded in view of the results, so that they are to be tested on other data.
+ON_CELLS = "Difference with its 95 % interval, and q; **bold** where q ≤ 0.05."
 
-{stated}
-
-{advice}
-
-## How it was done
-
-{_recipes()}
-
+HOW = f"""\
 - The fine-tune's own loop, network and optimiser in PyTorch, AdamW with warm-up over 5 % of the steps and cosine decay.
   Texts are bags of the tokens that {LEAST_TEXTS} training texts have, {MAX_LENGTH} tokens a text, so that there can be
   many trainings: accuracies are below those of [finetuning.md](finetuning.md).
@@ -130,9 +107,9 @@ The questions came first. The claims were worded in view of the results, so that
 - Level: the validation NLL, so measured, that the control has after two fifths of its training; it is looked at four
   times an epoch. Who never gets there counts with all epochs.
 - "5→1 at first": T falls from 5 to 1 in a fifth of training. "wide": layers four times as wide. "best rate": for
-  each seed the one of once and twice the rate with the best validation NLL.
+  each seed the one of once and twice the rate with the best validation NLL."""
 
-## Courses
+DRAWINGS = """## Courses
 
 ![Validation NLL by epoch](figures/study-training-temperature-courses.svg)
 
@@ -140,18 +117,39 @@ The questions came first. The claims were worded in view of the results, so that
 
 ![NLL less the control's](figures/study-training-temperature-rates.svg)
 
-A point is a seed; a stroke is the mean.
+A point is a seed; a stroke is the mean."""
 
-## All contrasts
 
-Difference with its 95 % interval, and q; **bold** where q ≤ 0.05.
+def write_page(trainings: Mapping[str, Trainings], results: Sequence[Result], findings, advice: str) -> str:
+    """Write the study as Markdown.
 
-{_contrasts(results)}
-## All arms
+    Args:
+        trainings: by data set.
+        results: of all contrasts.
+        findings: what is stated, checked.
+        advice: that follows.
+    """
+    parts = [
+        f"{OPENING} {_counts(trainings)}.",
+        f"## What holds\n\nThe questions came first. {ON_CLAIMS}\n\n{_findings(findings)}",
+        advice,
+        f"## How it was done\n\n{_recipes()}\n\n{HOW}",
+        DRAWINGS,
+        f"## All contrasts\n\n{ON_CELLS}\n\n{_contrasts(results)}",
+        f"## All arms\n\nMeans over seeds.\n\n{_arms(trainings)}",
+    ]
+    return "\n\n".join(parts) + "\n"
 
-Means over seeds.
 
-{_arms(trainings)}"""
+def _counts(trainings):
+    return ", ".join(f"{TITLES[name]} {len(own.seeds)} seeds of {own.trained} arms" for name, own in trainings.items())
+
+
+def _findings(findings):
+    return table(
+        ["claim", "what came out", "holds"],
+        [[own.claim, own.figures, "yes" if own.holds else "**no**"] for own in findings],
+    )
 
 
 def _recipes():
@@ -171,8 +169,8 @@ def _contrasts(results):
             if result.contrast.question == question:
                 rows.setdefault((result.data, result.contrast.name), {})[result.metric] = _cell(result)
         lines = [[TITLES[data], name, *(own[metric] for metric in METRICS)] for (data, name), own in rows.items()]
-        parts.append(f"### {question}\n\n{table(['data', 'contrast', *METRICS.values()], lines)}\n")
-    return "\n".join(parts)
+        parts.append(f"### {question}\n\n{table(['data', 'contrast', *METRICS.values()], lines)}")
+    return "\n\n".join(parts)
 
 
 def _cell(result):
@@ -188,8 +186,8 @@ def _arms(trainings):
         lines = [
             [arm, *(f"{np.mean(own.values(arm, figure)):{form}}" for figure, _, form in FIGURES)] for arm in own.arms
         ]
-        parts.append(f"### {TITLES[name]}\n\n{table(['arm', *(head for _, head, _ in FIGURES)], lines)}\n")
-    return "\n".join(parts)
+        parts.append(f"### {TITLES[name]}\n\n{table(['arm', *(head for _, head, _ in FIGURES)], lines)}")
+    return "\n\n".join(parts)
 
 
 def table(head, rows) -> str:

@@ -1,6 +1,6 @@
 """The questions of the study of training temperatures, each with the contrasts that answer it."""
 
-from training_arms import CONTROL, COUPLED, RAISED, RATED, RATES, SMOOTHED
+from training_arms import CONTROL, COUPLED, RAISED, RATED, RATES, SMOOTHED, smoothed
 from training_contrasts import Contrast
 
 CONSTANT = "Does a constant temperature other than 1 help?"
@@ -51,8 +51,8 @@ CONTRASTS = [
             *against(COUPLING, [f"{name}, {coupling}"]),
         )
     ),
-    *against(SMOOTHING, [f"{CONTROL}, smoothing {SMOOTHED:g}"]),
-    *against(SMOOTHING, [f"{RAISED}, smoothing {SMOOTHED:g}"], f"{CONTROL}, smoothing {SMOOTHED:g}"),
+    *against(SMOOTHING, [smoothed(CONTROL, share) for share in SMOOTHED]),
+    *(one for share in SMOOTHED for one in against(SMOOTHING, [smoothed(RAISED, share)], smoothed(CONTROL, share))),
     *against(SIZE, [f"{CONTROL}, wide"]),
     *against(SIZE, [f"{name}, wide" for name in ("T 2", "5→1 at first")], f"{CONTROL}, wide"),
     *grown(SIZE, ["T 2", "5→1 at first"], ", wide"),

@@ -18,15 +18,15 @@ from server.finetuning.training.bags import Bags
 from server.finetuning.training.inputs import Scaled
 from server.finetuning.training.loop import Loop
 from server.finetuning.training.network import initial_weights, network_for
+from server.finetuning.training.preparation import encoded
 from server.finetuning.training.tokens import Tokens
-from server.finetuning.training.train import encoded
 from server.finetuning.training.trainer import Rows
 from server.finetuning.training.trainers import trainer_of
 from server.models.tokenizer import Tokenizer
 
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from finetune import plan_of, splits_of
-from training_arms import DATA, LEAST_TEXTS, MAX_LENGTH, USUAL, WIDE, Arm, Data, arms_of
+from training_arms import ARMS, DATA, LEAST_TEXTS, MAX_LENGTH, USUAL, WIDE, Arm, Data
 
 LOOKS = 4  # at the validation part, in an epoch
 
@@ -56,7 +56,7 @@ def units() -> Iterator[Unit]:
     for seed in range(max(data.seeds for data in DATA)):
         for data in DATA:
             if seed < data.seeds:
-                yield from (Unit(data, arm, seed) for arm in arms_of(data))
+                yield from (Unit(data, arm, seed) for arm in ARMS)
 
 
 def read(path: Path) -> dict[str, dict]:
@@ -116,7 +116,8 @@ def settings_of(unit: Unit, folder: Path) -> Namespace:
     return Namespace(
         data=data.name, method=data.method, framework="torch", model="smollm2", epochs=data.epochs,
         batch_size=data.batch_size, learning_rate=data.learning_rate * unit.arm.rate, weight_decay=data.weight_decay,
-        label_smoothing=unit.arm.smoothing, temperature=1.0, end=None, folder=folder,
+        label_smoothing=unit.arm.smoothing, ensemble=1, temperature=1.0, end=None,
+        folder=folder,
     )  # fmt: skip
 
 

