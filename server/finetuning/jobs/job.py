@@ -16,12 +16,13 @@ from server.finetuning.plan import Plan
 from server.finetuning.reporting.card import model_card
 from server.finetuning.serving.classifiers import Classifiers, classifier_name
 from server.jobs.context import REPORT_EVERY_S, JobContext
-from server.jobs.interruptions import Cancelled, Interrupted
+from server.jobs.interruptions import Cancelled, Interrupted, Paused, Stopping
 from server.jobs.job import Job
 
 CHECK_S = 0.25
-GRACE_S = 8.0  # less than a stopping server waits for its jobs
 CANCEL_GRACE_S = 2.0
+PAUSE_GRACE_S = 60.0  # a checkpoint of a whole model is gigabytes
+STOP_GRACE_S = 8.0  # less than a stopping server waits for its jobs
 SIGNAL_S = 30.0
 OUTCOME = "outcome"
 CLASSIFIER = "classifier"
@@ -29,6 +30,13 @@ CARD = "README.md"
 CHECKPOINTS = "checkpoints"
 PROGRESS = "progress.json"
 EPOCH_PREFIX = "epoch-"
+
+
+_GRACES_S: dict[type[Interrupted], float] = {
+    Cancelled: CANCEL_GRACE_S,
+    Paused: PAUSE_GRACE_S,
+    Stopping: STOP_GRACE_S,
+}
 
 
 class FinetuneJob:
@@ -84,7 +92,7 @@ class FinetuneJob:
                     if line is not None:
                         relay(line)
             except Interrupted as interruption:
-                worker.stop(CANCEL_GRACE_S if isinstance(interruption, Cancelled) else GRACE_S)
+                worker.stop(_GRACES_S[type(interruption)])
                 raise
 
 
