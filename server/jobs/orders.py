@@ -1,6 +1,7 @@
 """Orders: what a client can ask of a job, and what becomes of it in each status."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -13,6 +14,7 @@ from server.jobs.transitions import fail, move, record
 MAX_ATTEMPTS = 3  # a job that ran each time that so many servers died, and finished no part in between, fails
 
 Order = Callable[[Session, JobRow], None]
+Note = tuple[str, dict[str, Any]]
 
 
 def cancel(session: Session, row: JobRow) -> None:
@@ -76,18 +78,21 @@ def release(session: Session, row: JobRow) -> None:
     move(session, row, Status.QUEUED)
 
 
-def reject(session: Session, row: JobRow, error: KelvinError) -> None:
+def reject(session: Session, row: JobRow, error: KelvinError, notes: Iterable[Note] = ()) -> None:
     """Fail a job whose files are not valid.
 
     Args:
         session: in a write transaction.
         row: of the job.
         error: what is wrong with them.
+        notes: further events, before its end: message and data.
 
     Raises:
         JobStateError: they were not being validated.
     """
     _require_validating(row)
+    for message, data in notes:
+        record(session, row, "message", message, level="error", data=data)
     fail(session, row, error)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from server.jobs.errors import JobStateError
 from server.jobs.failures import translated
 from server.jobs.job import Job, Kind, new_id
 from server.jobs.lease import FileLease, Lease, alone_in
-from server.jobs.orders import Order, adopt, cancel, pause, reject, release, resume
+from server.jobs.orders import Note, Order, adopt, cancel, pause, reject, release, resume
 from server.jobs.queue import adopt_jobs, claim_next
 from server.jobs.reader import JobReader
 from server.jobs.schema import JobRow, as_job
@@ -172,14 +172,19 @@ class JobStore(JobReader):
         """
         return self._order(job_id, release)
 
-    def reject(self, job_id: str, error: KelvinError) -> Job:
+    def reject(self, job_id: str, error: KelvinError, notes: Iterable[Note] = ()) -> Job:
         """Fail a job whose files are not valid.
+
+        Args:
+            job_id: of the job.
+            error: what is wrong with them.
+            notes: further events, before its end: message and data.
 
         Raises:
             JobStateError: they were not being validated, perhaps because it has been cancelled.
             NotFoundError: there is no such job.
         """
-        return self._order(job_id, partial(reject, error=error))
+        return self._order(job_id, partial(reject, error=error, notes=notes))
 
     def delete(self, job_id: str) -> None:
         """Delete a job that has ended, with its events, parts and files.

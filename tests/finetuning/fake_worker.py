@@ -24,7 +24,11 @@ def work(order, folder, channel):
             time.sleep(60)
         wrong = [number for number, line in enumerate(text.splitlines(), start=1) if "wrong" in line]
         errors = [{"code": "wrong", "message": f"line {line} is wrong", "param": "training_file"} for line in wrong]
-        return {"valid": not wrong, "errors": errors}
+        bad = [
+            {"file": "training_file", "line": line, "field": "text", "column": None, "code": "wrong", "message": "no"}
+            for line in wrong
+        ]
+        return {"valid": not wrong, "errors": errors, "bad_lines": bad}
     return train(order.plan, folder, channel)
 
 

@@ -82,15 +82,27 @@ def test_a_file_becomes_a_classifier_that_the_data_directory_keeps(kelvin, rows,
     assert (code, "succeeded" in err) == (2, True)
 
 
-def test_an_interrupt_pauses_and_resume_goes_on(kelvin, rows, monkeypatch):
-    def interrupted(store, job_id, on_change):
-        monkeypatch.setattr(local, "_follow", follow)
-        raise KeyboardInterrupt
+def interrupt_once(monkeypatch, *, after):
+    """Let Ctrl-C be pressed once an epoch is over."""
+    follow = local._News.follow
 
-    follow = local._follow
-    monkeypatch.setattr(local, "_follow", interrupted)
-    code, _, err = kelvin(rows, "--method", "mlp", "--epochs", 50, "--seed", 100)
+    def interrupted(self, on_change):
+        def on_epoch(job, events):
+            on_change(job, events)
+            if any(event.data.get("epoch", 0) >= after for event in events):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(local._News, "follow", follow)
+        return follow(self, on_epoch)
+
+    monkeypatch.setattr(local._News, "follow", interrupted)
+
+
+def test_an_interrupt_pauses_and_resume_goes_on(kelvin, rows, monkeypatch):
+    interrupt_once(monkeypatch, after=2)
+    code, _, err = kelvin(rows, "--method", "mlp", "--epochs", 50, "--seed", 100, "--watch")
     assert (code, "go on with: kelvin finetune resume" in err) == (0, True), err
+    assert err.count("epoch 2 of 50") == 1, "what was told before the interrupt is not told again"
     [job] = json.loads(kelvin("list", "--json")[1])
     assert job["status"] == "paused"
     assert "paused" in kelvin("report", job["id"], "report.html")[2]
@@ -99,14 +111,8 @@ def test_an_interrupt_pauses_and_resume_goes_on(kelvin, rows, monkeypatch):
 
 
 def test_a_paused_one_goes_on_here(kelvin, rows, monkeypatch):
-    follow = local._follow
-
-    def interrupted(store, job_id, on_change):
-        monkeypatch.setattr(local, "_follow", follow)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(local, "_follow", interrupted)
-    kelvin(rows, "--method", "mlp", "--epochs", 2, "--seed", 100)
+    interrupt_once(monkeypatch, after=1)
+    kelvin(rows, "--method", "mlp", "--epochs", 4, "--seed", 100)
     [job] = json.loads(kelvin("list", "--json")[1])
     code, out, err = kelvin("resume", job["id"], "--json")
     assert code == 0, err
@@ -146,9 +152,11 @@ def test_what_is_wrong_is_said_in_a_line(kelvin, rows, arguments, code, said):
     assert (found, said in err) == (code, True), err
 
 
-def test_wrong_rows_are_named_before_anything_is_trained(kelvin, rows):
+def test_all_wrong_rows_are_named_before_anything_is_trained_or_kept(kelvin, rows, tmp_path):
     with rows.open("a") as file:
-        file.write("no json\n")
+        file.write("no json\n" * 5)
     code, _, err = kelvin(rows, "--method", "mlp")
-    assert (code, "line 81" in err) == (2, True), err
+    assert (code, "line 81: the line is not JSON" in err) == (2, True), err
+    assert all(f"training_file, line {line}: " in err for line in range(81, 86)), err
+    assert list((tmp_path / "data" / "files").iterdir()) == [], "nothing of it is kept"
     assert json.loads(kelvin("list", "--json")[1] or "[]") == []

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from server import terminal
 from server.errors import InvalidRequestError, KelvinError, NotFoundError, UnavailableError
-from server.finetuning.cli.showing import show_event, show_finetunes, show_outcome
+from server.finetuning.cli.showing import show_bad_lines, show_event, show_finetunes, show_outcome
 from server.finetuning.plan import Method
 from server.options import JsonOption, settings_of
 
@@ -80,6 +80,7 @@ def run(
     """Fine-tune a classifier right here; no server is needed. Ctrl-C pauses it."""
     from server.finetuning.cli import local
     from server.finetuning.cli.options import read_search, read_served, read_settings, read_temperature
+    from server.finetuning.jobs.validation import InvalidFilesError
 
     settings = settings_of(models=[model] if model else None, framework=framework)
     _require_folder(report)
@@ -95,8 +96,11 @@ def run(
     plan = local.settle(local.read_request(body), settings)
     given = {"training_file": file, "validation_file": validation_file, "test_file": test_file}
     with _kept(settings) as state:
-        ids = {name: local.keep_file(state.files, path) for name, path in given.items() if path is not None}
-        job = local.submit(state, plan.model_copy(update=ids))
+        try:
+            job = local.submit(state, plan, {name: path for name, path in given.items() if path is not None})
+        except InvalidFilesError as error:
+            show_bad_lines(error.bad_lines)
+            raise
         terminal.note(f"{job.id}: {method} on {file}")
         _run(state, job.id, watch=watch, report=report, as_json=as_json)
 

@@ -1,7 +1,7 @@
 """A fine-tune in this process: what `kelvin finetune` does between its options and the terminal."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from server.api.invalid_fields import describe_invalid_field
 from server.api.schemas.finetuning import FinetuneRequest
-from server.errors import InvalidRequestError
+from server.errors import InvalidRequestError, KelvinError
 from server.files.store import FileStore
 from server.finetuning.jobs.job import FinetuneJob, paths_of
 from server.finetuning.jobs.running import check
@@ -122,14 +122,29 @@ def keep_file(files: FileStore, path: Path) -> str:
         incoming.discard()
 
 
-def submit(state: Kept, plan: Plan) -> Job:
-    """Check a plan's files, and queue it for this process.
+def submit(state: Kept, plan: Plan, given: Mapping[str, Path]) -> Job:
+    """Take files over, check them, and queue a plan for this process; of files that are refused nothing is left.
+
+    Args:
+        state: of the data directory.
+        plan: whose files are named by their paths still.
+        given: the paths, by the plan's field.
 
     Raises:
-        KelvinError: the files cannot be trained on.
+        InvalidFilesError: the files cannot be trained on.
+        KelvinError: they cannot be read or kept.
     """
-    require_valid(check(plan, paths_of(plan, state.files)))
-    return state.store.submit(Kind.FINETUNE, plan.model_dump(mode="json"))
+    ids: dict[str, str] = {}
+    try:
+        for field, path in given.items():
+            ids[field] = keep_file(state.files, path)
+        plan = plan.model_copy(update=ids)
+        require_valid(check(plan, paths_of(plan, state.files)))
+        return state.store.submit(Kind.FINETUNE, plan.model_dump(mode="json"))
+    except KelvinError:
+        for file_id in ids.values():
+            state.files.delete(file_id)
+        raise
 
 
 def resume(state: Kept, job_id: str) -> None:
@@ -153,23 +168,31 @@ def run(state: Kept, job_id: str, on_change: OnChange) -> Job:
     """
     workers = Workers(threads_of(state.settings.worker_threads))
     runner = JobRunner(state.store, Kind.FINETUNE, FinetuneJob(state.files, state.classifiers, workers))
+    news = _News(state.store, job_id)
     runner.start(adopt=False)
     try:
-        return _follow(state.store, job_id, on_change)
+        return news.follow(on_change)
     except KeyboardInterrupt:
         state.store.pause(job_id)
-        return _follow(state.store, job_id, on_change)
+        return news.follow(on_change)
     finally:
         runner.stop(STOP_S)
 
 
-def _follow(store: JobStore, job_id: str, on_change: OnChange) -> Job:
-    seen = 0
-    while True:
-        job = store.get(job_id)
-        events = store.events(job_id, after=seen)
-        seen = events[-1].number if events else seen
-        on_change(job, events)
-        if job.ended or job.status is Status.PAUSED:
-            return job
-        time.sleep(POLL_S)
+class _News:
+    """What happens to a job from here on, each event told once however often it is followed."""
+
+    def __init__(self, store: JobStore, job_id: str) -> None:
+        self._store, self._job_id = store, job_id
+        self._seen = store.last_events(job_id, limit=1)[0].number  # a job begins with one
+
+    def follow(self, on_change: OnChange) -> Job:
+        """Tell of what is new until the job has ended or is paused."""
+        while True:
+            job = self._store.get(self._job_id)
+            events = self._store.events(self._job_id, after=self._seen)
+            self._seen = events[-1].number if events else self._seen
+            on_change(job, events)
+            if job.ended or job.status is Status.PAUSED:
+                return job
+            time.sleep(POLL_S)

@@ -18,6 +18,14 @@ def show_event(event: Event) -> None:
     Console(stderr=True, highlight=False).print(event.message, style=style, markup=False, soft_wrap=True)
 
 
+def show_bad_lines(bad_lines: Sequence[Mapping[str, Any]]) -> None:
+    """Print every bad line that a check has listed, on standard error."""
+    from server.finetuning.jobs.validation import place_of
+
+    for line in bad_lines:
+        note(place_of(line))
+
+
 def show_outcome(classifier: str, outcome: Outcome) -> None:
     """Print a fine-tune's figures on the test part before and after calibration, and what to know of them."""
     console = Console(highlight=False)

@@ -16,6 +16,7 @@ class BadLine(BaseModel):
     Attributes:
         line: its number in the file, from 1; where a quoted field of CSV goes over several lines, that of the first.
         field: key or column that is wrong; None: the line as a whole.
+        column: character, from 1, at which reading the line failed; None: it could be read.
         code: the case, for programs.
         message: the problem and the remedy; never what the line holds.
     """
@@ -24,6 +25,7 @@ class BadLine(BaseModel):
 
     line: int
     field: str | None
+    column: int | None
     code: str
     message: str
 
@@ -31,16 +33,17 @@ class BadLine(BaseModel):
 class LineError(Exception):
     """A line cannot be trained on; whoever reads the file writes it down and goes on with the next."""
 
-    def __init__(self, code: str, message: str, *, field: str | None = None) -> None:
+    def __init__(self, code: str, message: str, *, field: str | None = None, column: int | None = None) -> None:
         """Describe it.
 
         Args:
             code: as of BadLine.
             message: likewise.
             field: likewise.
+            column: likewise.
         """
         super().__init__(message)
-        self.code, self.message, self.field = code, message, field
+        self.code, self.message, self.field, self.column = code, message, field, column
 
 
 class BadLines:
@@ -59,7 +62,9 @@ class BadLines:
         """Write down a line's fault."""
         self.counts[fault.code] = self.counts.get(fault.code, 0) + 1
         if len(self.shown) < MOST_SHOWN:
-            self.shown.append(BadLine(line=line, field=fault.field, code=fault.code, message=fault.message))
+            self.shown.append(
+                BadLine(line=line, field=fault.field, column=fault.column, code=fault.code, message=fault.message)
+            )
 
     @property
     def total(self) -> int:

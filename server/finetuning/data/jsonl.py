@@ -1,9 +1,10 @@
 """JSONL: one object a line, `text` or `features` beside `label`."""
 
 import json
+from collections import Counter
 from typing import IO, Any
 
-from server.finetuning.data.faults import LineError
+from server.finetuning.data.faults import LineError, clipped
 from server.finetuning.data.lines import MOST_BYTES, numbered_lines
 from server.finetuning.data.numbers import features_of
 from server.finetuning.data.rows import Rows
@@ -37,9 +38,12 @@ def _object(line: bytes | None) -> dict[str, Any]:
     try:
         found = _DECODER.decode(line.decode("utf-8").rstrip())
     except UnicodeDecodeError as error:
-        raise LineError("not_utf8", f"byte {error.start + 1} is not UTF-8; save the file as UTF-8") from None
+        column = len(line[: error.start].decode("utf-8")) + 1
+        problem = f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+        raise LineError("not_utf8", problem, column=column) from None
     except json.JSONDecodeError as error:
-        raise LineError("not_json", f"the line is not JSON: {error.msg} (column {error.colno})") from None
+        problem = f"the line is not JSON: {error.msg} (column {error.colno})"
+        raise LineError("not_json", problem, column=error.colno) from None
     except (ValueError, RecursionError):
         raise LineError("not_json", "the line is JSON that is too deep, or has a number of too many digits") from None
     if not isinstance(found, dict):
@@ -62,7 +66,8 @@ def _row(found: dict[str, Any], rows: Rows) -> tuple[Any, Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise LineError("repeated_key", "a key is given twice; give each once")
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise LineError("repeated_key", f"the key {clipped(twice)} is given more than once; give each once")
     return found
 
 

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,17 @@ CHECK_S = 0.1
 
 
 class InvalidFilesError(InvalidRequestError):
-    """The files cannot be trained on; code and param are the check's."""
+    """The files cannot be trained on; code and param are the check's.
 
-    def __init__(self, message: str, *, code: str, param: str | None) -> None:
+    Attributes:
+        bad_lines: as the check lists them.
+    """
+
+    def __init__(
+        self, message: str, *, code: str, param: str | None, bad_lines: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         super().__init__(message, param=param)
-        self.code = code
+        self.code, self.bad_lines = code, bad_lines
 
 
 class Validator:
@@ -91,6 +98,9 @@ class Validator:
                 require_valid(self.check(Plan.model_validate(job.request)))
             except UnavailableError:
                 return
+            except InvalidFilesError as error:
+                notes = [(place_of(line), {"bad_line": dict(line)}) for line in error.bad_lines]
+                self._store.reject(job.id, error, notes)
             except KelvinError as error:
                 self._store.reject(job.id, error)
             else:
@@ -115,4 +125,16 @@ def require_valid(found: dict[str, Any]) -> None:
     """
     if not found["valid"]:
         first = found["errors"][0]
-        raise InvalidFilesError(first["message"], code=first["code"], param=first["param"])
+        raise InvalidFilesError(
+            first["message"], code=first["code"], param=first["param"], bad_lines=found["bad_lines"]
+        )
+
+
+def place_of(bad_line: Mapping[str, Any]) -> str:
+    """Write a bad line in words: its file, its number, the field, and what is wrong.
+
+    Args:
+        bad_line: as a check lists it.
+    """
+    field = f", {bad_line['field']}" if bad_line["field"] is not None else ""
+    return f"{bad_line['file']}, line {bad_line['line']}{field}: {bad_line['message']}"

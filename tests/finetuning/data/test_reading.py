@@ -111,7 +111,7 @@ JSON_FAULTS = [
     ('{"text": "' + "x" * 131_073 + '", "label": "a"}', "text", "too_long", "131,072"),
     ('{"text": "\\ud800", "label": "a"}', "text", "not_utf8", "UTF-8"),
     ('{"text": "x", "label": "\\udfff"}', "label", "not_utf8", "UTF-8"),
-    ('{"text": "x", "text": "y", "label": "a"}', None, "repeated_key", "twice"),
+    ('{"text": "x", "text": "y", "label": "a"}', None, "repeated_key", "'text' is given more than once"),
     ('{"text": "x", "label": "a"', None, "not_json", "column 27"),
     ("{'text': 'x'}", None, "not_json", "column 2"),
     ('{"text": "x", "label": 1' + "0" * 5000 + "}", None, "not_json", "digits"),
@@ -141,6 +141,14 @@ FEATURE_FAULTS = [
     ("5", "wrong_type", "not a number"),
     ('"1,2,3"', "wrong_type", "not a string"),
 ]
+
+
+def test_a_line_that_cannot_be_read_says_at_which_character(folder):
+    cut, bytes_before = '{"text": "\u00e9" "label": 1}\n'.encode(), '{"text": "\u00e9 '.encode()
+    found = read_rows(
+        write(folder, "rows", b'{"text": "a", "label": 1}\n' + cut + bytes_before + b'\xe9"}\n{"text": ""}\n')
+    )
+    assert [line.column for line in found.bad.shown] == [14, 13, None]
 
 
 @pytest.mark.parametrize(("line", "field", "code", "words"), JSON_FAULTS)
@@ -199,6 +207,7 @@ def test_what_is_not_utf8_spoils_its_own_row_alone(folder):
     found = read_rows(write(folder, "rows", b'{"text": "a", "label": 1}\n{"text": "\xe9t\xe9", "label": 1}\n'))
     assert bad(found) == [(2, None, "not_utf8")]
     assert "byte 11" in found.bad.shown[0].message
+    assert found.bad.shown[0].column == 11
     found = read_rows(write(folder, "rows", b"text,label\n\xe9t\xe9,a\nete,b\xff\nok,a\n"))
     assert bad(found) == [(2, "text", "not_utf8"), (3, "label", "not_utf8")]
     assert found.inputs == ["ok"]
