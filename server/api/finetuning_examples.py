@@ -62,6 +62,7 @@ _HYPERPARAMETERS: dict[str, Any] = {
     "early_stopping_patience": None,
     "best_by": "nll",
     "max_length": 256,
+    "ensemble": 1,
     "learning_rate_multiplier": None,
 }
 JOB: dict[str, Any] = {
@@ -183,6 +184,7 @@ VALIDATION: dict[str, Any] = {
         {
             "line": 41,
             "field": "text",
+            "column": None,
             "code": "empty_text",
             "message": "text is empty; leave the row out",
             "file": "training_file",

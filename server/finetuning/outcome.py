@@ -88,6 +88,30 @@ class Epoch(_Found):
     seconds: float
 
 
+class Member(_Found):
+    """A network of an ensemble.
+
+    Attributes:
+        best_epoch: number of the epoch whose weights are kept.
+        validation_nll: of that epoch, at temperature 1.
+    """
+
+    best_epoch: int
+    validation_nll: float
+
+
+class Ensembled(_Found):
+    """What is told of an ensemble beside its figures.
+
+    Attributes:
+        members: its networks, in order.
+        alone: figures of the first one alone on the test part, calibrated alike.
+    """
+
+    members: list[Member]
+    alone: Figures
+
+
 class Diagnosis(_Found):
     """Something in the figures that somebody should know, with its evidence and what to do.
 
@@ -144,8 +168,8 @@ class Outcome(_Found):
     Attributes:
         classes: their names.
         counts: rows of each class, by part: `train`, `validation`, `calibration`, `test`.
-        epochs: what was seen, epoch by epoch.
-        best_epoch: number of the epoch whose weights are kept.
+        epochs: what was seen, epoch by epoch; of an ensemble, what its first network saw.
+        best_epoch: number of the epoch whose weights are kept; likewise.
         temperature_final: of the loss at the end of training.
         temperature_fitted: to the calibration part; None: nothing was fitted, or it did not improve on 1.
         temperature_served: that the classifier is served at.
@@ -155,8 +179,10 @@ class Outcome(_Found):
         reference: figures of TF-IDF with logistic regression on the same rows, calibrated alike; None: not for these.
         diagnoses: what somebody should know.
         search: what was tried before; None: nothing.
+        ensemble: what is known of each network; None: there is one alone.
         parameters: number of trained weights.
-        trained_tokens: of the training part, as they are read, times the epochs trained; None: rows of numbers.
+        trained_tokens: of the training part, as they are read, times the epochs that all networks were trained; None:
+            rows of numbers.
         seconds: that everything took, interruptions left out.
         warnings: what to know before reading on.
     """
@@ -174,6 +200,7 @@ class Outcome(_Found):
     reference: Figures | None
     diagnoses: list[Diagnosis]
     search: Search | None
+    ensemble: Ensembled | None = None
     parameters: int
     trained_tokens: int | None = None
     seconds: float

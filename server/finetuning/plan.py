@@ -33,6 +33,7 @@ class Hyperparameters(_Settled):
         early_stopping_patience: epochs without a better validation score that end training, ≥ 1; None: never.
         best_by: validation score of the best epoch: `nll`, at temperature 1, or `macro_f1`.
         max_length: tokens of a text that are read, ≥ 1.
+        ensemble: networks that are trained and answer together, ≥ 1; 1 for `lora` and `full`.
     """
 
     n_epochs: int
@@ -48,6 +49,7 @@ class Hyperparameters(_Settled):
     early_stopping_patience: int | None
     max_length: int
     best_by: Literal["nll", "macro_f1"] = "nll"
+    ensemble: int = 1
 
 
 class TemperaturePlan(_Settled):

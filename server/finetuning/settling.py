@@ -29,6 +29,7 @@ from server.finetuning.search.search_space import require_searchable
 STEP_LEVELS = 4
 ANNEALED = (2.0, 0.5)
 MAX_LENGTH = 256
+_WHOLE_MODELS = ("lora", "full")
 
 _Value = TypeVar("_Value")
 Folders = Mapping[str, Callable[[], Path]]
@@ -111,6 +112,11 @@ def _hyperparameters(given: HyperparametersRequest, method: Method) -> Hyperpara
             f"accumulate must not be above batch_size, which is {batch_size}: a piece has a row at least",
             param="hyperparameters",
         )
+    if given.ensemble > 1 and method in _WHOLE_MODELS:
+        raise InvalidRequestError(
+            f"ensemble must be 1 for {method}: each network would be a model of its own; choose another method_name",
+            param="hyperparameters",
+        )
     return Hyperparameters(
         n_epochs=_first(given.n_epochs, own.n_epochs),
         batch_size=batch_size,
@@ -125,6 +131,7 @@ def _hyperparameters(given: HyperparametersRequest, method: Method) -> Hyperpara
         early_stopping_patience=given.early_stopping_patience,
         best_by=given.best_by,
         max_length=_first(given.max_length, MAX_LENGTH),
+        ensemble=given.ensemble,
     )
 
 

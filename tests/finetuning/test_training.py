@@ -10,10 +10,12 @@ from tokenizers import models, pre_tokenizers
 
 from samplers.calibration import fit_temperature, nll, probabilities
 from server.errors import InvalidRequestError
+from server.finetuning.channel import Stopped
 from server.finetuning.errors import ClassifierError
 from server.finetuning.examples import Examples, Splits
 from server.finetuning.training.classifier import load_classifier
-from server.finetuning.training.train import class_weights, train
+from server.finetuning.training.preparation import class_weights
+from server.finetuning.training.train import train
 from tests.finetuning.digits import FRAMEWORKS, Heard, a_plan, digit_splits
 
 TOPICS = {"sea": "ship wave salt harbour sail tide", "bread": "flour oven yeast crust dough bake"}
@@ -169,3 +171,48 @@ def test_a_damaged_classifier_is_refused(tmp_path):
         load_classifier(folder)
     with pytest.raises(ClassifierError, match="cannot be read"):
         load_classifier(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_ensemble_answers_with_the_mean_of_networks_that_other_seeds_have_trained(framework, tmp_path):
+    splits, settings = digit_splits(200), {"n_epochs": 4, "learning_rate": 0.01}
+    heard = Heard()
+    outcome = train(a_plan(framework, ensemble=3, **settings), splits, tmp_path / "whole", heard)
+    rows = splits.test.inputs
+    alone = []
+    for number in range(3):
+        own, folder = a_plan(framework, seed=number << 32, **settings), tmp_path / str(number)
+        train(own, splits, folder, Heard())
+        alone.append(load_classifier(folder / "classifier").logits(rows).astype(np.float64))
+    assert not np.allclose(alone[0], alone[1], atol=0.1)
+    found = load_classifier(tmp_path / "whole" / "classifier")
+    np.testing.assert_allclose(found.logits(rows), np.mean(alone, axis=0), atol=1e-5)
+    fit = fit_temperature(found.logits(splits.calibration.inputs), splits.calibration.labels)
+    assert outcome.temperature_served == pytest.approx(fit.temperature, rel=1e-9)
+    assert outcome.parameters == 3 * (64 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10)
+    assert outcome.ensemble.alone.accuracy == np.mean(alone[0].argmax(axis=1) == splits.test.labels)
+    assert len(outcome.ensemble.members) == 3
+    assert len(outcome.epochs) == 4
+    assert [message[:20] for message in heard.messages()] == ["network 2 of 3 is tr", "network 3 of 3 is tr"]
+    fractions = [fraction for fraction, *_ in heard.reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
+def test_an_ensemble_that_is_interrupted_anywhere_ends_with_the_same_weights(tmp_path):
+    """Ten steps a network: every look at `should_stop` ends one run, and the next goes on."""
+    splits, plan = digit_splits(150), a_plan(n_epochs=2, ensemble=2)
+    whole = train(plan, splits, tmp_path / "whole", Heard())
+    stops = 0
+    for _ in range(25):
+        try:
+            outcome = train(plan, splits, tmp_path / "parts", Heard(stop_after=1))
+            break
+        except Stopped:
+            stops += 1
+    assert stops == 19
+    ours, theirs = (load_file(tmp_path / name / "classifier" / "weights.safetensors") for name in ("whole", "parts"))
+    assert sorted(ours) == sorted(theirs)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    assert outcome.after.figures == whole.after.figures
+    assert outcome.ensemble == whole.ensemble

@@ -10,6 +10,7 @@ from server.finetuning.plan import Coupling, Method, ScheduleName
 MAX_EPOCHS = 10_000
 MAX_BATCH = 4096
 MAX_TRIALS = 500
+MAX_ENSEMBLE = 32
 MAX_POINTS = 64
 MAX_TEMPERATURE = 100.0
 MIN_TEMPERATURE = 0.01
@@ -70,6 +71,7 @@ class HyperparametersRequest(StrictModel):
         "nll", description="Validation score of the epoch whose weights are kept; NLL is at temperature 1."
     )
     max_length: int | None = Field(None, ge=1, le=131_072, description="Tokens of a text that are read.")
+    ensemble: int = Field(1, ge=1, le=MAX_ENSEMBLE, description="Networks of other seeds that answer together.")
 
     @model_validator(mode="after")
     def _require_one_rate(self) -> Self:

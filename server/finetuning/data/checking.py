@@ -107,7 +107,7 @@ def _findings(plan: Plan, look: _Look, division: Division | None) -> Findings:
         leaks=None if division is None else division.leaks,
         rare_classes=rare_classes(counts),
         steps_per_epoch=steps,
-        steps=None if steps is None else steps * plan.hyperparameters.n_epochs,
+        steps=None if steps is None else steps * plan.hyperparameters.n_epochs * plan.hyperparameters.ensemble,
         search_trainings=0 if plan.search is None else plan.search.n_trials * plan.search.folds,
     )
 

@@ -59,7 +59,7 @@ class Findings(_Found):
         leaks: rows left out of a part because a file given for another part has the same.
         rare_classes: those with fewer than 10 rows in the training file, with their rows.
         steps_per_epoch: optimiser steps of a pass over the training part.
-        steps: of the whole training, if it is not stopped early.
+        steps: of the whole training, all networks of an ensemble, if it is not stopped early.
         search_trainings: trainings, over fewer rows, that the search makes beforehand.
     """
 

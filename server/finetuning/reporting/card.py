@@ -38,8 +38,11 @@ def _parts(outcome: Outcome, plan: Plan, name: str) -> Iterator[str]:
 def _what(outcome: Outcome, plan: Plan) -> str:
     takes = "texts" if plan.method in TEXT_METHODS else "rows of numbers"
     knows = f", with tokenizer and weights of {plan.model}" if plan.method in TEXT_METHODS else ""
+    what = f"A {METHODS[plan.method]}"
+    if outcome.ensemble is not None:
+        what = f"An ensemble of {len(outcome.ensemble.members)} networks, each a {METHODS[plan.method]},"
     return (
-        f"A {METHODS[plan.method]} that tells {takes} of {len(outcome.classes)} classes apart{_text(knows)}; trained "
+        f"{what} that tells {takes} of {len(outcome.classes)} classes apart{_text(knows)}; trained "
         f"in {plan.framework}, {outcome.parameters:,} weights, seed {plan.seed}."
     )
 

@@ -46,6 +46,8 @@ def _facts(outcome: Outcome, plan: Plan) -> str:
     rows = sum(map(sum, outcome.counts.values()))
     knows = f" on {plan.model}" if plan.method in TEXT_METHODS else ""
     epochs = f"{counted(len(outcome.epochs), 'epoch')}, the best one {outcome.best_epoch}"
+    if outcome.ensemble is not None:
+        epochs = f"{counted(len(outcome.ensemble.members), 'network')}, of the first {epochs}"
     return (
         f"{METHODS[plan.method]}{knows} in {plan.framework}; {rows:,} rows, {len(outcome.classes)} classes; "
         f"{outcome.parameters:,} trained weights, {epochs}; {schedule(plan.temperature)}; seed {plan.seed}; "
@@ -130,6 +132,9 @@ def _reliability_title(judged: Judged, name: str) -> str:
 
 def _course_caption(outcome: Outcome, plan: Plan) -> str:
     said = f"The dotted line marks the best epoch, {outcome.best_epoch}, whose weights are kept."
+    if outcome.ensemble is not None:
+        others = ", ".join(str(own.best_epoch) for own in outcome.ensemble.members[1:])
+        said = f"Of the first network; the best epochs of the others are {others}. {said}"
     temperatures = {epoch.temperature for epoch in outcome.epochs}
     if temperatures == {1.0}:
         return said

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from server.finetuning.outcome import Figures, Judged, Outcome, Search
+from server.finetuning.outcome import Ensembled, Figures, Judged, Outcome, Search
 from server.finetuning.wording import REFERENCE, counted, largest_share, percent, percents
 
 
@@ -20,6 +20,8 @@ def _sentences(outcome: Outcome) -> Iterator[str]:
     if outcome.reference is not None:
         yield against_reference(outcome.after, outcome.reference)
     yield _calibration(outcome)
+    if outcome.ensemble is not None:
+        yield of_ensemble(outcome.after.figures, outcome.ensemble)
     if outcome.search is not None:
         yield of_search(outcome.search)
 
@@ -73,6 +75,23 @@ def _calibration(outcome: Outcome) -> str:
     if after.nll >= before.nll and after.ece >= before.ece:
         return f"Serving it at {temperature} makes its probabilities worse: {change}"
     return f"Serving it at {temperature} has two sides: {change}"
+
+
+def of_ensemble(own: Figures, ensemble: Ensembled) -> str:
+    """Say what the further networks of an ensemble were worth.
+
+    Args:
+        own: figures of the test part at the served temperature.
+        ensemble: its networks, and the first of them alone.
+    """
+    alone, count = ensemble.alone, counted(len(ensemble.members), "network")
+    figures = (
+        f"NLL {own.nll:z.3f} against {alone.nll:z.3f}, {percent(own.accuracy)} right against "
+        f"{percent(alone.accuracy)}, calibration error {percent(own.ece)} against {percent(alone.ece)}"
+    )
+    if own.nll < alone.nll:
+        return f"{count} together do better than the first of them alone, calibrated alike: {figures}."
+    return f"{count} together do no better than the first of them alone, calibrated alike: {figures}. Train one."
 
 
 def of_search(search: Search) -> str:

@@ -15,7 +15,7 @@ from server.finetuning.plan import Plan
 from server.finetuning.search.search import Fold, Report, TrainFold
 from server.finetuning.training.loop import Loop
 from server.finetuning.training.network import network_for
-from server.finetuning.training.train import class_weights, encoded, encoder_of
+from server.finetuning.training.preparation import class_weights, encoded, encoder_of
 from server.finetuning.training.trainers import new_trainer
 
 Objective = Callable[[np.ndarray, np.ndarray], float]

@@ -17,8 +17,8 @@ from server.errors import InvalidRequestError, NumericalError
 from server.finetuning.channel import Channel
 from server.finetuning.examples import Splits
 from server.finetuning.outcome import Search, Trial
+from server.finetuning.part_channel import PartChannel
 from server.finetuning.plan import Plan, SearchPlan
-from server.finetuning.search.part_channel import PartChannel
 from server.finetuning.search.search_space import Parameters, control, grid, require_searchable, settled, suggest, told
 from server.finetuning.search.study import finished, opened_study, sampler, take_up, value_of, waiting
 

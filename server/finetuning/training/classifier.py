@@ -21,10 +21,10 @@ from server.finetuning.errors import ClassifierError
 from server.finetuning.plan import TEXT_METHODS, Method
 from server.finetuning.training.durable import MANIFEST, DamagedError, checked_manifest, write_arrays, write_folder
 from server.finetuning.training.embedding import model_embed
+from server.finetuning.training.ensemble import Ensemble, parted
 from server.finetuning.training.inputs import Encoder, load_encoder, require_kind
 from server.finetuning.training.network import Network
 from server.finetuning.training.tokens import Given, Tokens
-from server.finetuning.training.trainer import Trainer
 from server.finetuning.training.trainers import trainer_of
 from server.models.tokenizer import Tokenizer
 
@@ -47,6 +47,7 @@ class Manifest(BaseModel):
         temperature_served: that logits are divided by.
         temperature_fitted: to the calibration part; None: none was, or 1 was as good.
         temperature_final: of the loss at the end of training.
+        ensemble: networks whose logits are averaged, ≥ 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,7 @@ class Manifest(BaseModel):
     temperature_served: float
     temperature_fitted: float | None
     temperature_final: float
+    ensemble: int = 1
 
 
 class Classifier:
@@ -71,9 +73,9 @@ class Classifier:
         manifest: what is known of it.
     """
 
-    def __init__(self, manifest: Manifest, encoder: Encoder, trainer: Trainer) -> None:
+    def __init__(self, manifest: Manifest, encoder: Encoder, networks: Ensemble) -> None:
         """Put the parts together; see `load_classifier`."""
-        self.manifest, self._encoder, self._trainer = manifest, encoder, trainer
+        self.manifest, self._encoder, self._networks = manifest, encoder, networks
 
     @property
     def classes(self) -> Sequence[str]:
@@ -98,7 +100,7 @@ class Classifier:
             return np.zeros((0, len(self.classes)), np.float32)
         if self.manifest.method in TEXT_METHODS or isinstance(inputs[0], str):
             require_kind(self.manifest.method, inputs)
-        return self._trainer.logits(self._encoder.encode(inputs))
+        return self._networks.logits(self._encoder.encode(inputs))
 
 
 def save_classifier(folder: Path, manifest: Manifest, weights: Mapping[str, np.ndarray], encoder: Encoder) -> None:
@@ -107,7 +109,7 @@ def save_classifier(folder: Path, manifest: Manifest, weights: Mapping[str, np.n
     Args:
         folder: its parent exists.
         manifest: what is known of it.
-        weights: of the network.
+        weights: of the network, or of all of an ensemble.
         encoder: of its inputs.
 
     Raises:
@@ -150,4 +152,8 @@ def load_classifier(folder: Path, *, framework: Literal["torch", "tensorflow"] |
     if manifest.method == "linear_probe" and tokens is not None:
         embed = model_embed(reckoner, Path(manifest.model_dir), tokens, manifest.max_length)
     encoder = load_encoder(manifest.method, arrays, tokens, embed)
-    return Classifier(manifest, encoder, trainer_of(reckoner, manifest.network, weights, model_dir=manifest.model_dir))
+    networks = [
+        trainer_of(reckoner, manifest.network, own, model_dir=manifest.model_dir)
+        for own in parted(weights, manifest.ensemble)
+    ]
+    return Classifier(manifest, encoder, Ensemble(networks))

@@ -2,23 +2,26 @@
 
 import hashlib
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
+from samplers.calibration import TemperatureFit, figures
 from server.errors import InvalidRequestError
-from server.finetuning.channel import Channel, Stopped
+from server.finetuning.channel import Channel
 from server.finetuning.diagnosis.diagnostics import diagnose
 from server.finetuning.examples import Examples, Splits
-from server.finetuning.outcome import Figures, Outcome
+from server.finetuning.outcome import Ensembled, Epoch, Figures, Member, Outcome
+from server.finetuning.part_channel import PartChannel
 from server.finetuning.plan import TEXT_METHODS, Plan
 from server.finetuning.training.checkpoints import Checkpoints
 from server.finetuning.training.classifier import Manifest, save_classifier
-from server.finetuning.training.embedding import fingerprint, kept_on_disk, model_embed
+from server.finetuning.training.ensemble import Ensemble, plan_of_network
 from server.finetuning.training.evaluation import confused, fitted, judge, serving_temperature
-from server.finetuning.training.inputs import Encoder, encoder_for
 from server.finetuning.training.loop import Fitted, Loop
 from server.finetuning.training.network import Network, network_for
+from server.finetuning.training.preparation import class_weights, encoded, encoder_of
 from server.finetuning.training.recording import recorded
 from server.finetuning.training.reference import tf_idf_reference
 from server.finetuning.training.tokens import Tokens
@@ -28,7 +31,6 @@ from server.models.tokenizer import Tokenizer
 
 CLASSIFIER = "classifier"
 CHECKPOINTS = "checkpoints"
-EMBEDDINGS = "embeddings"
 
 
 def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome:
@@ -53,116 +55,108 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     _require_rows(splits)
     encoder = encoder_of(plan, splits.train, folder, channel)
     network = network_for(plan.method, encoder.row, len(splits.classes))
-    trainer = new_trainer(plan, network)
+    count = plan.hyperparameters.ensemble
+    ensemble = Ensemble([new_trainer(plan_of_network(plan, number), network) for number in range(count)])
     train_rows, validation = encoded(encoder, splits.train), encoded(encoder, splits.validation)
     prepared_s = time.monotonic() - began_s
-    run = _move_weights(plan, splits, trainer, train_rows, validation, folder, channel)
+    runs = _train_all(plan, splits, ensemble, train_rows, validation, folder, channel)
     judged_s = time.monotonic()
-
-    def logits(examples: Examples) -> np.ndarray:
-        return trainer.logits(encoder.encode(examples.inputs))
-
-    fit = fitted(plan, logits(splits.calibration), splits.calibration.labels) if len(splits.calibration) else None
+    calibration = encoded(encoder, splits.calibration) if len(splits.calibration) else None
+    test, final = encoded(encoder, splits.test), runs[0].temperature_final
+    fit = _fit(plan, ensemble, calibration)
     warnings = list(fit.warnings) if fit is not None else []
-    served = serving_temperature(plan, fit, run.temperature_final)
-    test = logits(splits.test)
-    reference = _reference(plan, splits, warnings)
+    served = serving_temperature(plan, fit, final)
     improved = fit.temperature if fit is not None and fit.improved else None
-    manifest = _manifest(plan, splits, network, served=served, improved=improved, final=run.temperature_final)
-    save_classifier(folder / CLASSIFIER, manifest, trainer.weights(), encoder)
+    logits = ensemble.logits(test.inputs)
+    reference = _reference(plan, splits, warnings)
+    manifest = _manifest(plan, splits, network, served=served, improved=improved, final=final)
+    save_classifier(folder / CLASSIFIER, manifest, ensemble.weights(), encoder)
     outcome = Outcome(
         classes=list(splits.classes),
         counts={name: _counts(part, len(splits.classes)) for name, part in _parts(splits).items()},
-        epochs=run.epochs,
-        best_epoch=run.best_epoch,
-        temperature_final=run.temperature_final,
+        epochs=runs[0].epochs,
+        best_epoch=runs[0].best_epoch,
+        temperature_final=final,
         temperature_fitted=improved,
         temperature_served=served,
-        before=judge(test, splits.test.labels, 1.0, plan.seed),
-        after=judge(test, splits.test.labels, served, plan.seed),
-        confusion=confused(test, splits.test.labels),
+        before=judge(logits, test.labels, 1.0, plan.seed),
+        after=judge(logits, test.labels, served, plan.seed),
+        confusion=confused(logits, test.labels),
         reference=reference,
         diagnoses=[],
         search=None,
-        parameters=trainer.num_parameters,
-        trained_tokens=_tokens_of(plan, splits.train, epochs=len(run.epochs)),
-        seconds=prepared_s + run.seconds + time.monotonic() - judged_s,
+        ensemble=_ensembled(plan, ensemble, runs, calibration, test),
+        parameters=ensemble.num_parameters,
+        trained_tokens=_tokens_of(plan, splits.train, epochs=sum(len(run.epochs) for run in runs)),
+        seconds=prepared_s + sum(run.seconds for run in runs) + time.monotonic() - judged_s,
         warnings=[*splits.warnings, *warnings],
     )
-    return outcome.model_copy(update={"diagnoses": diagnose(plan, outcome, run.first)})
+    return outcome.model_copy(update={"diagnoses": diagnose(plan, outcome, runs[0].first)})
 
 
-def encoder_of(plan: Plan, train: Examples, folder: Path, channel: Channel) -> Encoder:
-    """Make the encoder of a plan, from the training part.
+def _train_all(
+    plan: Plan,
+    splits: Splits,
+    ensemble: Ensemble,
+    train_rows: Rows,
+    validation: Rows,
+    folder: Path,
+    channel: Channel,
+) -> list[Fitted]:
+    """Train one network after another; the course of the first is told and recorded, of the others how they end."""
+    runs, count = [], len(ensemble.networks)
+    for number, trainer in enumerate(ensemble.networks):
+        own = plan_of_network(plan, number)
+        part = PartChannel(channel, number / count, 1 / count, quiet=number > 0)
+        checkpoints = Checkpoints(_checkpoints_of(folder, number), _fingerprint(own, splits), channel)
+        trained: list[Epoch] = []  # none, where a run before this one has trained it
+        with recorded(plan, folder, channel) if number == 0 else nullcontext() as recorder:
+            run = Loop(
+                trainer,
+                own,
+                train_rows,
+                validation,
+                part,
+                class_weights=class_weights(plan, splits),
+                criterion=plan.hyperparameters.best_by,
+                checkpoints=checkpoints,
+                after_step=recorder.step if recorder else None,
+                after_epoch=recorder.epoch if recorder else trained.append,
+            ).run()
+        if trained:
+            message = f"network {number + 1} of {count} is trained: validation NLL {_best(run).validation_nll:.4f}"
+            channel.event("message", message, data={"network": number + 1})
+        runs.append(run)
+    return runs
 
-    Args:
-        plan: what is trained.
-        train: the rows it learns from.
-        folder: of the job; gets `embeddings` where a model's hidden states are read.
-        channel: hears how far reading is, and says whether to stop.
 
-    Raises:
-        InvalidRequestError: the rows are not what the method takes.
-    """
-    if plan.method not in TEXT_METHODS:
-        return encoder_for(plan.method, train.inputs, None, None)
-    model_dir, max_length = Path(plan.model_dir), plan.hyperparameters.max_length
-    tokens = Tokens(Tokenizer.from_folder(model_dir), max_length)
-    if plan.method != "linear_probe":
-        return encoder_for(plan.method, train.inputs, tokens, None)
-
-    def told(_: float) -> None:
-        if channel.should_stop:
-            raise Stopped
-        channel.progress(0.0, epoch=0, step=0, eta_s=None)
-
-    embed = model_embed(plan.framework, model_dir, tokens, max_length)
-    of = f"{plan.framework} {max_length} {fingerprint(model_dir)}"
-    return encoder_for(plan.method, train.inputs, tokens, kept_on_disk(embed, folder / EMBEDDINGS, of, told))
+def _best(run: Fitted) -> Epoch:
+    return run.epochs[run.best_epoch - 1]
 
 
-def encoded(encoder: Encoder, examples: Examples) -> Rows:
-    """Return a part's rows as the network takes them."""
-    return Rows(encoder.encode(examples.inputs), examples.labels)
-
-
-def class_weights(plan: Plan, splits: Splits) -> np.ndarray | None:
-    """Return what the loss of a row of each class is multiplied by, float32 [classes]; None: 1.
-
-    `balanced` is rows / (classes · rows of the class), over classes that the training part has.
-    """
-    asked = plan.hyperparameters.class_weight
-    if asked is None:
+def _fit(plan: Plan, network: Trainer | Ensemble, calibration: Rows | None) -> TemperatureFit | None:
+    if calibration is None:
         return None
-    if asked == "balanced":
-        counts = np.array(_counts(splits.train, len(splits.classes)))
-        return (counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
-    if unknown := sorted(set(asked) - set(splits.classes)):
-        raise InvalidRequestError(
-            f"class_weight names {', '.join(unknown)}, which no row has; classes are {', '.join(splits.classes)}",
-            param="hyperparameters.class_weight",
-        )
-    return np.array([asked.get(name, 1.0) for name in splits.classes], np.float32)
+    return fitted(plan, network.logits(calibration.inputs), calibration.labels)
 
 
-def _move_weights(
-    plan: Plan, splits: Splits, trainer: Trainer, train_rows: Rows, validation: Rows, folder: Path, channel: Channel
-) -> Fitted:
-    checkpoints = Checkpoints(folder / CHECKPOINTS, _fingerprint(plan, splits), channel)
-    weights = class_weights(plan, splits)
-    with recorded(plan, folder, channel) as recorder:
-        return Loop(
-            trainer,
-            plan,
-            train_rows,
-            validation,
-            channel,
-            class_weights=weights,
-            criterion=plan.hyperparameters.best_by,
-            checkpoints=checkpoints,
-            after_step=recorder.step,
-            after_epoch=recorder.epoch,
-        ).run()
+def _checkpoints_of(folder: Path, number: int) -> Path:
+    own = folder / CHECKPOINTS
+    return own if number == 0 else own / f"network-{number}"
+
+
+def _ensembled(
+    plan: Plan, ensemble: Ensemble, runs: list[Fitted], calibration: Rows | None, test: Rows
+) -> Ensembled | None:
+    """Say what an ensemble is beside its first network alone; None: there is one alone."""
+    if len(runs) == 1:
+        return None
+    first = ensemble.networks[0]
+    served = serving_temperature(plan, _fit(plan, first, calibration), runs[0].temperature_final)
+    return Ensembled(
+        members=[Member(best_epoch=run.best_epoch, validation_nll=_best(run).validation_nll) for run in runs],
+        alone=Figures(**figures(first.logits(test.inputs), test.labels, served)),
+    )
 
 
 def _manifest(
@@ -179,6 +173,7 @@ def _manifest(
         temperature_served=served,
         temperature_fitted=improved,
         temperature_final=final,
+        ensemble=plan.hyperparameters.ensemble,
     )
 
 
