@@ -33,6 +33,8 @@ class LargePages:
         return self._take(torch.Size(shape).numel(), dtype).view(shape).zero_()
 
     def _take(self, count: int, dtype: torch.dtype) -> Tensor:
+        if not count:
+            return torch.empty(0, dtype=dtype)  # a buffer cannot be read for nothing
         size = count * dtype.itemsize
         if self._region is None or self._used + size > len(self._region):
             self._region, self._used = _map(max(size, _REGION))

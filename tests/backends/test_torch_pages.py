@@ -11,7 +11,7 @@ from server.backends.torch_pages import LargePages
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.uint8])
 def test_keeps_shape_type_and_values(dtype):
     pages = LargePages()
-    tensors = [torch.arange(n * 5, dtype=torch.float32).view(n, 5).to(dtype) for n in (1, 7, 300)]
+    tensors = [torch.arange(n * 5, dtype=torch.float32).view(n, 5).to(dtype) for n in (0, 1, 7, 300)]
     kept = [pages.keep(tensor) for tensor in tensors]
     for tensor, copy in zip(tensors, kept, strict=True):
         assert torch.equal(tensor, copy)
