@@ -226,6 +226,7 @@ REFUSED = [
     ({"hyperparameters": {"learning_rate": 0.1, "learning_rate_multiplier": 2}}, "hyperparameters", "not both"),
     ({"hyperparameters": {"class_weight": {"a": 0}}}, "hyperparameters", "weight above 0"),
     ({"hyperparameters": {"batch_size": 2, "accumulate": 3}}, "hyperparameters", "accumulate"),
+    ({"method_name": "lora", "hyperparameters": {"ensemble": 2}}, "hyperparameters", "ensemble must be 1 for lora"),
     ({"temperature": {"schedule": "linear", "start": 0}}, "temperature", "start"),
     ({"temperature": {"schedule": "constant", "start": 2, "end": 1}}, "temperature", "another schedule"),
     ({"temperature": {"schedule": "piecewise"}}, "temperature", "points"),

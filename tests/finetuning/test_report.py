@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from server.finetuning.data import load_splits
-from server.finetuning.outcome import Diagnosis
+from server.finetuning.outcome import Diagnosis, Ensembled, Member
 from server.finetuning.reporting.card import model_card
 from server.finetuning.reporting.figures import wilson
 from server.finetuning.reporting.report import report_html
@@ -140,6 +140,21 @@ def test_what_a_search_has_chosen_is_drawn_instead_of_what_was_asked_for():
     page = Page(report_html(searched(), plan(search=search_plan())))
     assert "T from 1.7 to 0.5, cosine" in page.text
     assert "T from 2 to 0.5" not in page.text
+
+
+@pytest.mark.parametrize(("nll", "claim"), [(9.0, "do better than"), (0.0, "do no better than")])
+def test_an_ensemble_is_told_beside_its_first_network_alone(nll, claim):
+    alone = outcome().after.figures.model_copy(update={"nll": nll})
+    members = [Member(best_epoch=epoch, validation_nll=0.3) for epoch in (8, 5, 6)]
+    found = outcome(ensemble=Ensembled(members=members, alone=alone))
+    [said] = [sentence for sentence in verdict(found) if sentence.startswith("3 networks together")]
+    assert claim in said
+    assert ("Train one." in said) == (nll == 0)
+    shown = report_html(found, plan(ensemble=3))
+    assert "best epochs of the others are 5, 6" in shown
+    assert "An ensemble of 3 networks, each a deep averaging network, that tells texts" in model_card(
+        found, plan(), "ft"
+    )
 
 
 def test_a_gain_inside_the_noise_is_no_gain():
