@@ -80,6 +80,7 @@ def plan_of(request: FinetuneRequest, folders: Folders, *, framework: Literal["t
     given = request.hyperparameters
     if request.method is not None:
         given = request.method.supervised.hyperparameters
+    hyperparameters = _hyperparameters(given or HyperparametersRequest(), request.method_name)
     numeric = request.method_name in NUMERIC_METHODS
     plan = Plan(
         model=name,
@@ -91,7 +92,7 @@ def plan_of(request: FinetuneRequest, folders: Folders, *, framework: Literal["t
         test_file=request.test_file,
         suffix=request.suffix,
         seed=request.seed or 0,
-        hyperparameters=_hyperparameters(given or HyperparametersRequest(), request.method_name),
+        hyperparameters=hyperparameters,
         temperature=_temperature(request.temperature),
         calibration=CalibrationPlan(**request.calibration.model_dump()),
         serving_temperature=_served(request),
