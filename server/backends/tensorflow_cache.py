@@ -1,4 +1,4 @@
-"""The keys or the values of one layer, kept in blocks of positions so that attention reads no more than it needs."""
+"""The keys and the values of a layer as a variable, kept in blocks so that attention reads no more than it needs."""
 
 from typing import Any
 
@@ -7,6 +7,35 @@ import tensorflow as tf
 Tensor = Any
 
 BLOCK = 128  # positions that attention reads at once; what it computes grows with a sequence, its program does not
+
+
+class Caches:
+    """The keys and values of all layers.
+
+    Attributes:
+        keys: one cache a layer.
+        values: likewise.
+    """
+
+    def __init__(
+        self, num_layers: int, num_slots: int, num_kv_heads: int, max_length: int, head_dim: int, dtype: tf.DType
+    ) -> None:
+        """Make room; arguments as for `Cache`."""
+        shape = num_slots, num_kv_heads, max_length, head_dim
+        self.keys, self.values = ([Cache(*shape, dtype) for _ in range(num_layers)] for _ in range(2))
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of a slot to another slot."""
+        for cache in (*self.keys, *self.values):
+            cache.copy(source, target, length)
+
+    def clear(self, slot: int) -> None:
+        """Leave nothing in a slot that could harm its next sequence: attention passes over what it may not see."""
+
+    def close(self) -> None:
+        """Free the memory."""
+        self.keys.clear()
+        self.values.clear()
 
 
 class Cache:

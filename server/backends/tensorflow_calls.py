@@ -1,53 +1,78 @@
-"""The operators of a decoder for XLA's programs on CPU: over packed weights, with products that are Kelvin's own."""
+"""The operators of a decoder and the draw as calls of Kelvin's CPU kernels; names and order of `tensorflow_plain`."""
 
-from functools import cache
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_call_module
 
-from server.backends.tensorflow_kernels import LINEAR
-from server.backends.tensorflow_packed import TILE, activate, attend, normalize, pack
-
-__all__ = ["activate", "attend", "linear", "normalize", "pack"]
+from server.backends.tensorflow_kernels import call
+from server.backends.tensorflow_shared_cache import SharedCache
 
 Tensor = Any
+
+_ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "tanh")  # the order of library.cpp
+_TILE = 32  # outputs that lie side by side
+
+
+def pack(weight: Tensor) -> Tensor:
+    """Return a weight [out, in] in the layout that `linear` reads: 1-D, by tiles of outputs, filled up with zeros."""
+    out_features, in_features = weight.shape
+    return call("pack", [weight], [((-(-out_features // _TILE) * _TILE * in_features,), weight.dtype)])[0]
 
 
 def linear(
     x: Tensor, packed: Tensor, out_features: int, bias: Tensor | None, residual: Tensor | None, as_float: bool
 ) -> Tensor:
     """Multiply as in `tensorflow_plain`, by a packed weight."""
-    operands = [tf.convert_to_tensor(operand) for operand in (x, packed, bias, residual) if operand is not None]
-    module = _module(x.shape[1], out_features, bias is not None, residual is not None)
-    (y,) = xla_call_module(
-        operands, version=5, module=module, Sout=[[None, out_features]], Tout=[tf.float32], platforms=["CPU"]
-    )
-    return y
+    operands = [operand for operand in (x, packed, bias, residual) if operand is not None]
+    numbers = out_features, bias is not None, residual is not None, as_float
+    return call("linear", operands, [((None, out_features), tf.float32 if as_float else x.dtype)], numbers)[0]
 
 
-@cache
-def _module(in_features: int, out_features: int, biased: bool, residual: bool) -> str:
-    """Write a call of the product in XLA's language, for any number of rows.
+def normalize(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float, centred: bool) -> Tensor:
+    """Apply RMSNorm to the rows of x [rows, width], or to heads [rows, heads, width]; else as in `tensorflow_plain`."""
+    if x.shape.rank > 2:
+        heads = normalize(tf.reshape(x, [-1, x.shape[-1]]), weight, bias, eps, centred)
+        return tf.reshape(heads, [-1, *x.shape[1:]])
+    operands = [operand for operand in (x, weight, bias) if operand is not None]
+    return call("normalize", operands, [((None, x.shape[-1]), x.dtype)], (eps, bias is not None, centred))[0]
 
-    The call has the shape of its result as an operand: that is how XLA comes to know it when it is told the rows.
+
+def activate(x: Tensor, name: str, gated: bool) -> Tensor:
+    """Apply an activation as in `tensorflow_plain`."""
+    width = x.shape[1] // 2 if gated else x.shape[1]
+    return call("activate", [x], [((None, width), x.dtype)], (_ACTIVATIONS.index(name), gated))[0]
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cos: Tensor | None,
+    sin: Tensor | None,
+    keys: SharedCache,
+    values: SharedCache,
+    slots: Tensor,
+    positions: Tensor,
+    scale: float,
+    window: int,
+    softcap: float,
+) -> Tensor:
+    """Store keys and values, and attend, as in `tensorflow_plain`, but each token to its own slot, whatever its row."""
+    angles = [] if cos is None or sin is None else [cos, sin]
+    operands = [query, key, value, slots, positions, keys.address, *angles]
+    numbers = keys.offset, values.offset, keys.slots, keys.positions, scale, window, softcap, bool(angles)
+    return call("attend", operands, [((None, *query.shape[1:]), query.dtype)], numbers, writes=True)[0]
+
+
+def draw(logits: Tensor, *drawing: Tensor) -> list[Tensor]:
+    """Draw a token for each row, as `draw` of samplers/chain.py does.
+
+    Args:
+        logits: processed, float32 [rows, vocab].
+        drawing: the arrays of `SamplingState.drawing`.
+
+    Returns:
+        The arrays of `Sampled`: token ids int32 [rows], finite bool [rows], and the fields of `Kept`.
     """
-    x, y = f"tensor<?x{in_features}xf32>", f"tensor<?x{out_features}xf32>"
-    inputs = {"x": x, "packed": f"tensor<{-(-out_features // TILE)}x{in_features}x{TILE}xf32>"}
-    rest = {"bias": f"tensor<{out_features}xf32>"} if biased else {}
-    rest |= {"residual": y} if residual else {}
-    operands = inputs | {"shape": "tensor<2xi32>"} | rest
-    return f"""
-module @linear {{
-  func.func public @main({", ".join(f"%{name}: {kind}" for name, kind in (inputs | rest).items())}) -> {y} {{
-    %size = stablehlo.get_dimension_size %x, dim = 0 : ({x}) -> tensor<i32>
-    %rows = stablehlo.reshape %size : (tensor<i32>) -> tensor<1xi32>
-    %width = stablehlo.constant dense<{out_features}> : tensor<1xi32>
-    %shape = stablehlo.concatenate %rows, %width, dim = 0 : (tensor<1xi32>, tensor<1xi32>) -> tensor<2xi32>
-    %y = stablehlo.custom_call @{LINEAR}({", ".join(f"%{name}" for name in operands)}) {{
-      api_version = 4 : i32, backend_config = {{}}, indices_of_shape_operands = dense<[2]> : tensor<1xi64>
-    }} : ({", ".join(operands.values())}) -> {y}
-    return %y : {y}
-  }}
-}}
-"""
+    column = (None, 1), tf.float32
+    return call("draw", [logits, *drawing], [((None,), tf.int32), ((None,), tf.bool), *[column] * 4])

@@ -23,16 +23,16 @@ class Compilation:
         events: how often what came of compiling, by name of COMPILE_EVENTS.
     """
 
-    def __init__(self, trials: Mapping[str | int, Callable[[], object]]) -> None:
+    def __init__(self, trials: Mapping[str | int, Callable[[], Any]]) -> None:
         """Start compiling.
 
         Args:
-            trials: the name of each program and a trial run of it, which makes XLA compile it; in the order wanted. It
-                may run at any time, beside live requests.
+            trials: the name of each program, and what has XLA compile it in a trial run, and returns it; in the order
+                wanted. It may run at any time, beside live requests.
         """
         self._trials = trials
         self.events: Counter[str] = Counter()
-        self._ready: set[str | int] = set()
+        self._ready: dict[str | int, Any] = {}
         self._closing = False
         # No daemon: a process that ended while XLA compiles would take LLVM's tables away from under it.
         self._thread = threading.Thread(target=self._run, name="compile", daemon=False)
@@ -48,9 +48,9 @@ class Compilation:
         """Say whether a program could not be compiled, after which none are."""
         return self.events["failed"] > 0
 
-    def ready(self, name: str | int) -> bool:
-        """Say whether a program is compiled."""
-        return name in self._ready
+    def program(self, name: str | int) -> Any:
+        """Return a program, or None while it is not compiled."""
+        return self._ready.get(name)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until every program is compiled, and say whether they are."""
@@ -69,8 +69,7 @@ class Compilation:
             for name, trial in self._trials.items():
                 if self._closing or not threading.main_thread().is_alive():
                     return
-                trial()
-                self._ready.add(name)
+                self._ready[name] = trial()
                 self.events["compiled"] += 1
                 _give_back()
         except Exception:
@@ -85,9 +84,17 @@ def graph(function: Callable[..., Any], *signature: tf.TensorSpec) -> Any:
     return tf.function(function, input_signature=signature, autograph=False)
 
 
-def program(traced: Callable[..., Any]) -> Any:
-    """Have XLA compile a graph, once for each shape of its arguments."""
-    return tf.function(lambda *inputs: traced(*inputs), jit_compile=True, autograph=False)
+def program(traced: Callable[..., Any], *example: Any) -> Any:
+    """Have XLA compile a graph for arguments like these, and run it once on them.
+
+    Each program is a function of its own. One for all would be traced anew at every shape, which TensorFlow takes for a
+    mistake and warns of.
+    """
+    signature = [tf.TensorSpec(argument.shape, argument.dtype) for argument in example]
+    compiled = tf.function(lambda *inputs: traced(*inputs), jit_compile=True, autograph=False)
+    concrete = compiled.get_concrete_function(*signature)
+    concrete(*example)
+    return concrete
 
 
 def _give_way() -> None:

@@ -1,13 +1,11 @@
 """The decoder in TensorFlow: one block, driven by a DecoderSpec, over tokens that each know their slot and position."""
 
-import copy
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from server.backends import tensorflow_plain
-from server.backends.tensorflow_cache import Cache
 from server.models.rope import inverse_frequencies
 from server.models.spec import DecoderSpec
 from server.models.weights import DecoderWeights, LayerWeights
@@ -68,14 +66,8 @@ class Decoder:
         self.head = matrix(weights.head)
         self.cos, self.sin = rotary_angles(spec, max_length)
 
-    def with_operators(self, operators: Any) -> "Decoder":
-        """Return a decoder over the very same variables with other operators, which read the same layout."""
-        other = copy.copy(self)
-        other.operators = operators
-        return other
-
     def forward(
-        self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Cache], values: list[Cache]
+        self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Any], values: list[Any]
     ) -> Tensor:
         """Run tokens through all blocks, writing their keys and values.
 
@@ -83,7 +75,7 @@ class Decoder:
             token_ids: int32 [rows, tokens].
             slots: where their keys and values are stored, int32 [rows, tokens]; a row reads its first token's slot.
             positions: int32 [rows, tokens].
-            keys: one cache a layer.
+            keys: one cache a layer, of the kind that the operators write to.
             values: likewise.
 
         Returns:
@@ -101,9 +93,7 @@ class Decoder:
             x = x * self.embedding_scale
         return x if self.positions is None else x + tf.gather(self.positions, tf.reshape(positions, [-1]))
 
-    def block(
-        self, number: int, x: Tensor, slots: Tensor, positions: Tensor, keys: Cache | None, values: Cache | None
-    ) -> Tensor:
+    def block(self, number: int, x: Tensor, slots: Tensor, positions: Tensor, keys: Any, values: Any) -> Tensor:
         """Run the residual stream [rows · tokens, hidden_size] through one block; other arguments as for `forward`."""
         ops, spec, layer = self.operators, self.spec, self.layers[number]
         h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
@@ -130,8 +120,8 @@ class Decoder:
         x: Tensor,
         slots: Tensor,
         positions: Tensor,
-        keys: Cache | None,
-        values: Cache | None,
+        keys: Any,
+        values: Any,
     ) -> Tensor:
         ops, spec = self.operators, self.spec
         heads, kv_heads, head_dim = spec.num_heads, spec.num_kv_heads, spec.head_dim

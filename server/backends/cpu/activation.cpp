@@ -50,7 +50,7 @@ void store_up_to(int64_t count, T* p, Floats x) {
 template <typename F>
 Tensor activate_rows(const Tensor& x, bool gated, F function) {
   const int64_t rows = x.size(0), width = gated ? x.size(1) / 2 : x.size(1);
-  Tensor out = torch::stable::new_empty(x, {rows, width});
+  Tensor out = new_empty(x, {rows, width});
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {

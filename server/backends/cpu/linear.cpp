@@ -8,7 +8,7 @@ namespace kelvin {
 
 Tensor pack(const Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1), tiles = (out + kTile - 1) / kTile;
-  Tensor packed = torch::stable::new_empty(weight, {tiles * kTile * in});
+  Tensor packed = new_empty(weight, {tiles * kTile * in});
   for_type_of(weight, [&](auto type) {
     using T = decltype(type);
     constexpr int64_t kStep = Arithmetic<T>::kStep;

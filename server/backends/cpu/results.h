@@ -12,8 +12,8 @@ namespace kelvin {
 template <typename F>
 Tensor product(const Tensor& x, int64_t out_features, const std::optional<Tensor>& bias,
                const std::optional<Tensor>& residual, bool as_float, F multiply) {
-  Tensor out = as_float ? torch::stable::new_empty(x, {x.size(0), out_features}, ScalarType::Float)
-                        : torch::stable::new_empty(x, {x.size(0), out_features});
+  Tensor out = as_float ? new_empty(x, {x.size(0), out_features}, ScalarType::Float)
+                        : new_empty(x, {x.size(0), out_features});
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
     auto run = [&](auto* target) {

@@ -1,16 +1,22 @@
-// Torch's tensors as the kernels see them: pointers to float or BFloat16.
+// Tensors as the kernels see them: torch's or TensorFlow's, of which they take pointers to float or BFloat16.
 #pragma once
 
+#if defined(KELVIN_TENSORFLOW)
+#include "tensorflow/tensors.h"
+#else
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+namespace kelvin {
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+}  // namespace kelvin
+#endif
+
 #include "vector.h"
 
 namespace kelvin {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
 
 template <typename T>
 const T* data(const Tensor& t) {
