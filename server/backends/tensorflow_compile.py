@@ -58,9 +58,10 @@ class Compilation:
         return len(self._ready) == len(self._trials)
 
     def close(self) -> None:
-        """Stop compiling, once the program under way is compiled."""
+        """Stop compiling, once the program under way is compiled, and let go of all."""
         self._closing = True
         self._thread.join()
+        self._ready.clear()
 
     def _run(self) -> None:
         _give_way()

@@ -75,9 +75,10 @@ class Programs:
         return self._compilation is not None and self._compilation.wait(timeout_s)
 
     def close(self) -> None:
-        """Stop compiling."""
+        """Stop compiling, and forget what was compiled."""
         if self._compilation is not None:
             self._compilation.close()
+        del self._write, self._steps
 
     def trials(self) -> dict[str | int, Callable[[], Function]]:
         """Make trial runs of all programs, which return them; they write to the scratch slot and nowhere else."""

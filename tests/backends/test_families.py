@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 
 from samplers.params import SamplingParams
 from server.backends import load_backend, torch_plain
-from server.backends import torch as torch_backend
 from server.backends.base import Backend, PromptPiece
 from server.backends.torch_decoder import Decoder
 from server.backends.torch_kernels import load_kernels
@@ -55,17 +54,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tupl
     return write
 
 
-@pytest.fixture(params=["torch with kernels", "torch without kernels", "tensorflow"])
+@pytest.fixture(params=[f"{name} {how} kernels" for name in ("torch", "tensorflow") for how in ("with", "without")])
 def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, cache_dir: Path):
     """Return a loader of model folders into one backend; its models are closed after the test.
 
     TensorFlow runs eagerly here, since graphs of every family take long to make; test_tensorflow.py compiles some.
     """
     framework, _, operators = request.param.partition(" ")
-    if operators == "without kernels":
-        monkeypatch.setattr(torch_backend, "load_kernels", lambda cache_dir: False)
     if framework == "tensorflow":
         request.getfixturevalue("eagerly")
+    if operators == "without kernels":
+        monkeypatch.setattr(f"server.backends.{framework}.load_kernels", lambda cache_dir: False)
     backends = []
 
     def load(folder: Path, change: Change = lambda spec, weights: (spec, weights), dtype: str = "float32") -> Backend:

@@ -34,15 +34,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def backends(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, TensorFlowBackend]]:
-    """Return graphs that draw a step a call, and the graphs and programs that draw four."""
+@pytest.fixture(scope="module", params=["kernels", "plain"])
+def backends(
+    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, TensorFlowBackend]]:
+    """Return what draws a step a call without programs, and what draws four without and with them."""
     spec = load_spec(folder)
     options = {"dtype": "float32", "num_slots": SLOTS, "max_length": MAX_LENGTH}
     options["cache_dir"] = tmp_path_factory.mktemp("cache")
-    kinds = {"single": (1, False), "graphs": (STEPS, False), "programs": (STEPS, True)}
+    kinds = {"single": (1, False), "without": (STEPS, False), "programs": (STEPS, True)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensorflow_backend, "PREFILL_CHUNK", CHUNK)
+        if request.param == "plain":
+            patch.setattr(tensorflow_backend, "load_kernels", lambda cache_dir: False)
         made = {
             kind: TensorFlowBackend(spec, read_weights(folder, spec), max_steps=steps, compile=compile, **options)
             for kind, (steps, compile) in kinds.items()
@@ -53,7 +57,7 @@ def backends(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         backend.close()
 
 
-@pytest.fixture(params=["graphs", "programs"])
+@pytest.fixture(params=["without", "programs"])
 def looped(request: pytest.FixtureRequest, backends: dict[str, TensorFlowBackend]) -> TensorFlowBackend:
     return backends[request.param]
 
@@ -170,12 +174,12 @@ def test_a_row_may_fill_its_slot_within_a_call(looped, single):
 
 def test_any_number_of_steps_runs_in_the_same_program(backends):
     looped, chance = backends["programs"], random.Random(0)
-    before = looped._compiled_steps.experimental_get_tracing_count()
+    before = looped._programs._steps.experimental_get_tracing_count()
     for request in range(12):
         start(looped, 0, tokens(5, seed=request), mixed_params(request))
         steps = chance.randint(1, STEPS)
         assert len(looped.decode_steps([0], steps)) == steps
-    assert looped._compiled_steps.experimental_get_tracing_count() == before
+    assert looped._programs._steps.experimental_get_tracing_count() == before
 
 
 @pytest.mark.parametrize(

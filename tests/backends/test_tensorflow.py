@@ -19,6 +19,7 @@ from samplers.params import SamplingParams
 from server.backends import tensorflow as tensorflow_backend
 from server.backends.tensorflow import TensorFlowBackend
 from server.backends.tensorflow_compile import Compilation
+from server.backends.tensorflow_programs import Programs
 from server.errors import ModelError
 from server.models.load import load_spec
 from server.models.weights import read_weights
@@ -33,8 +34,8 @@ TOLERANCE = 1e-4
 Make = Callable[..., TensorFlowBackend]
 
 
-@pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
+@pytest.fixture(scope="module", params=["kernels", "plain"])
+def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
     """Return a maker of backends with small prefill programs; they are closed after the module's tests."""
     cache_dir, backends = tmp_path_factory.mktemp("cache"), []
 
@@ -49,6 +50,8 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tensorflow_backend, "PREFILL_CHUNK", CHUNK)
+        if request.param == "plain":
+            patch.setattr(tensorflow_backend, "load_kernels", lambda cache_dir: False)
         yield make
     for backend in backends:
         backend.close()
@@ -69,7 +72,7 @@ def compiled(make: Make, folder: Path) -> TensorFlowBackend:
 
 
 @pytest.fixture(scope="module")
-def graphs(make: Make, folder: Path) -> TensorFlowBackend:
+def without(make: Make, folder: Path) -> TensorFlowBackend:
     return make(folder)
 
 
@@ -136,24 +139,24 @@ def test_a_request_alone_draws_what_it_draws_among_others(compiled):
         assert [step[row] for step in together] == alone[slot]
 
 
-def test_compiled_programs_draw_what_graphs_draw(compiled, graphs):
-    for backend in (compiled, graphs):
+def test_compiled_programs_draw_what_is_drawn_without(compiled, without):
+    for backend in (compiled, without):
         for slot in range(SLOTS):
             start(backend, slot, tokens(20 + slot, seed=slot), mixed_params(10 + slot))
     for _ in range(10):
-        assert compiled.decode(range(SLOTS)).token_ids == graphs.decode(range(SLOTS)).token_ids
+        assert compiled.decode(range(SLOTS)).token_ids == without.decode(range(SLOTS)).token_ids
 
 
-def test_trial_runs_leave_live_sequences_alone(graphs):
+def test_trial_runs_leave_live_sequences_alone(without):
     """The compiler may be late: it runs its programs beside requests that decode already."""
     prompt, params = tokens(20, seed=1), SamplingParams(seed=3, repetition_penalty=1.3, ignore_eos=True)
-    start(graphs, 2, prompt, params)
-    expected = [graphs.decode([2]).token_ids[0] for _ in range(8)]
-    start(graphs, 2, prompt, params)
-    drawn = [graphs.decode([2]).token_ids[0] for _ in range(4)]
-    for trial in graphs._trials().values():
+    start(without, 2, prompt, params)
+    expected = [without.decode([2]).token_ids[0] for _ in range(8)]
+    start(without, 2, prompt, params)
+    drawn = [without.decode([2]).token_ids[0] for _ in range(4)]
+    for trial in without._programs.trials().values():
         trial()
-    assert drawn + [graphs.decode([2]).token_ids[0] for _ in range(4)] == expected
+    assert drawn + [without.decode([2]).token_ids[0] for _ in range(4)] == expected
 
 
 def test_a_copied_prompt_decodes_like_its_source(compiled):
@@ -186,17 +189,17 @@ def test_a_row_that_is_not_finite_fails_alone_and_leaves_nothing(compile, make, 
     assert [backend.decode([1]).token_ids[0] for _ in range(4)] == expected
 
 
-def test_a_program_that_cannot_be_compiled_leaves_the_graphs_and_says_so(make, folder, graphs, monkeypatch, caplog):
+def test_a_program_that_cannot_be_compiled_is_done_without_and_says_so(make, folder, without, monkeypatch, caplog):
     def fail() -> None:
         raise RuntimeError("no room on the disk")
 
-    monkeypatch.setattr(TensorFlowBackend, "_trials", lambda self: {"prefill": fail})
+    monkeypatch.setattr(Programs, "trials", lambda self: {1: fail})
     backend = make(folder, compile=True)
     assert not backend.wait_until_compiled(timeout_s=60)
     assert "what is left goes without" in caplog.text
-    for each in (backend, graphs):
+    for each in (backend, without):
         start(each, 0, PROMPT, mixed_params(1))
-    assert [backend.decode([0]).token_ids for _ in range(5)] == [graphs.decode([0]).token_ids for _ in range(5)]
+    assert [backend.decode([0]).token_ids for _ in range(5)] == [without.decode([0]).token_ids for _ in range(5)]
 
 
 def test_a_compilation_stops_when_its_model_is_closed():
@@ -226,31 +229,37 @@ SERVE_200_REQUESTS = """
 import random, sys
 from pathlib import Path
 from tests.backends import test_tensorflow as here
+folder, cache_dir = map(Path, sys.argv[1:3])
+plain, slots = sys.argv[3] == "plain", int(sys.argv[4])
 here.tensorflow_backend.PREFILL_CHUNK = here.CHUNK
-folder, cache_dir = map(Path, sys.argv[1:])
+if plain:
+    here.tensorflow_backend.load_kernels = lambda cache_dir: False
 spec = here.load_spec(folder)
-backend = here.TensorFlowBackend(
-    spec, here.read_weights(folder, spec), dtype="float32", num_slots=4, max_length=here.MAX_LENGTH, cache_dir=cache_dir
-)
+options = dict(dtype="float32", num_slots=slots, max_length=here.MAX_LENGTH, cache_dir=cache_dir)
+backend = here.TensorFlowBackend(spec, here.read_weights(folder, spec), **options)
 assert backend.wait_until_compiled(timeout_s=300)
 kept = lambda: len(list(cache_dir.rglob("*.pb")))
-traces = lambda: [f.experimental_get_tracing_count() for f in
-                  (backend._write, backend._steps, backend._compiled_write, backend._compiled_steps)]
-before, chance = (kept(), traces()), random.Random(0)
+traced = lambda: [f.experimental_get_tracing_count() for f in (backend._programs._write, backend._programs._steps)]
+before, chance = (kept(), traced()), random.Random(0)
 for request in range(200):
-    slot = request % 4
+    slot = request % slots
     here.start(backend, slot, here.tokens(chance.randint(1, 50), seed=request), here.mixed_params(request))
     for _ in range(2):
-        backend.decode(chance.sample(range(min(request, 3) + 1), chance.randint(1, min(request, 3) + 1)))
-print(before[0], kept(), before[1] == traces())
+        live = range(min(request + 1, slots))
+        backend.decode(chance.sample(live, chance.randint(1, len(live))))
+print(before[0], kept(), before[1] == traced())
 """
 
 
-def test_200_mixed_requests_compile_nothing_and_a_second_start_finds_all_programs(folder, tmp_path):
-    """Programs are counted by the files that XLA keeps of them: prefill, and 1 and 4 rows."""
+@pytest.mark.parametrize(("operators", "slots", "programs"), [("kernels", 40, 5), ("plain", 4, 3)])
+def test_200_mixed_requests_compile_nothing_and_a_second_start_finds_all_programs(
+    operators, slots, programs, folder, tmp_path
+):
+    """Programs are counted by the files that XLA keeps of them: 1, 8, 16, 32 and 40 rows, or prefill, 1 and 4 rows."""
     environment = {name: value for name, value in os.environ.items() if name != "TF_XLA_FLAGS"}
     for _ in range(2):
-        command = [sys.executable, "-c", SERVE_200_REQUESTS, str(folder), str(tmp_path)]
+        command = [sys.executable, "-c", SERVE_200_REQUESTS, str(folder), str(tmp_path), operators, str(slots)]
         outcome = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert outcome.returncode == 0, outcome.stderr
-        assert outcome.stdout.split() == ["3", "3", "True"]
+        assert outcome.stdout.split() == [str(programs), str(programs), "True"]
+        assert "retracing" not in outcome.stderr
