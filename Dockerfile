@@ -27,7 +27,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install ".[$FRAMEWORK,finetun
 
 FROM base AS runtime
 ARG FRAMEWORK=torch
-# Inductor compiles the decode step where it runs. Versions follow the base image's release, which is pinned.
+# The kernels are built for the processor that they run on. Versions follow the base image's release, which is pinned.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --no-install-recommends --yes g++ \

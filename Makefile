@@ -27,8 +27,7 @@ comma := ,
 SERVE_OPTIONS = --framework '$(FRAMEWORK)' $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port '$(PORT)') \
 	$(if $(HOST),--host '$(HOST)') $(if $(API_KEYS_FILE),--api-keys-file '$(API_KEYS_FILE)')
 
-INCLUDE = import sysconfig; print(sysconfig.get_path("include"))
-NO_COMPILER = Without a C++ compiler and the headers of Python the decode step stays slow: apt install g++ python3-dev
+NO_COMPILER = Without a C++ compiler the decode step stays slow: apt install g++
 NO_GPU = No NVIDIA driver here, yet torch may bring gigabytes of CUDA libraries: README.md, Install, names the small build.
 NO_PYTHON = There is no $(PYTHON) here: install Python 3.11 or newer, or name one, as in: make PYTHON=python3.12
 OLD_PYTHON = $(PYTHON) is older than Python 3.11, which Kelvin needs: name another, as in: make PYTHON=python3.12
@@ -42,7 +41,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 serve: $(INSTALLED) ## set up, fetch the built-in model, serve it on 127.0.0.1:8000
-	@command -v "$${CXX:-g++}" > /dev/null && test -f "$$($(PYTHON_BIN) -c '$(INCLUDE)')/Python.h" || echo "$(NO_COMPILER)" >&2
+	@{ command -v c++ || command -v g++ || command -v clang++; } > /dev/null || echo "$(NO_COMPILER)" >&2
 	exec $(KELVIN) serve $(SERVE_OPTIONS)
 
 test: $(INSTALLED_DEV) model ## set up, fetch the built-in model, run the tests

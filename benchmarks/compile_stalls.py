@@ -1,31 +1,31 @@
 """Time what compiling in the background does to requests: the gaps between tokens while a server's caches are cold.
 
-    python benchmarks/compile_stalls.py [--streams 4] [--model smollm2]
+    python benchmarks/compile_stalls.py [--framework torch] [--warm] [--streams 4] [--model smollm2]
 
-Starts a server with an empty cache of compiled programs (its kernels are kept), streams from the moment it is ready,
-and goes on until the compiled step has taken over. Prints the seconds to both, the gaps between tokens until then, and
-how many were longer than 200 ms; beside them the gaps afterwards. Run it on a quiet machine.
+Starts a server with an empty cache of compiled programs (its kernels are kept; --warm: all of it), streams from the
+moment it is ready, and goes on until the compiled step has taken over, 30 s at least. Prints the seconds to both, the
+gaps between tokens until then, and how many were longer than 200 ms; beside them the gaps afterwards. Run it on a quiet
+machine.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
 import tempfile
 import time
-import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 from http_interference import gaps_between
-from http_load import percentiles, start_server, stream, wait_until_ready
+from http_load import compiled_share, percentiles, start_server, stream, wait_until_ready
 
 from server.settings import load_settings
 
 STALL_S = 0.2
-AFTER_S = 5.0
+LEAST_S, AFTER_S = 30.0, 5.0
 
 
 def main() -> None:
@@ -33,23 +33,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--streams", type=int, default=4)
+    parser.add_argument("--framework", default="torch", choices=["torch", "tensorflow"])
+    parser.add_argument("--warm", action="store_true", help="with the compiled programs of earlier starts")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as cache_dir:
-        kernels = load_settings().cache_dir / "kernels"
-        if kernels.is_dir():
-            shutil.copytree(kernels, Path(cache_dir) / "kernels")
-        os.environ["KELVIN_CACHE_DIR"] = cache_dir
+    with caches(warm=arguments.warm) as environment:
+        os.environ |= environment
         began_s = time.perf_counter()
-        server, url = start_server(arguments.model)
+        server, url = start_server(arguments.model, "--framework", arguments.framework)
         try:
             wait_until_ready(url)
             ready_s = time.perf_counter() - began_s
             report = asyncio.run(measure(url, arguments.streams))
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            server.wait(60)
     report["compiled_s"] = round(ready_s + report["compiled_s"], 1)
     print(json.dumps({"ready_s": round(ready_s, 1)} | report))
+
+
+@contextmanager
+def caches(*, warm):
+    """Give the environment of a server whose caches hold kernels alone, or all that earlier starts have left."""
+    if warm:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        kernels = load_settings().cache_dir / "kernels"
+        if kernels.is_dir():
+            shutil.copytree(kernels, Path(folder) / "kernels")
+        yield {"KELVIN_CACHE_DIR": folder}
 
 
 async def measure(url, streams) -> dict:
@@ -62,17 +74,19 @@ async def measure(url, streams) -> dict:
             raise SystemExit("the compiled step did not take over within 300 s")
         await asyncio.sleep(0.2)
     compiled_s = time.perf_counter()
+    await asyncio.sleep(max(0.0, began_s + LEAST_S - compiled_s))
+    watched_s = time.perf_counter()
     await asyncio.sleep(AFTER_S)
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
-    gaps = gaps_between(times, began_s, compiled_s)
+    gaps = gaps_between(times, began_s, watched_s)
     return {
         "compiled_s": compiled_s - began_s,
         "gap_ms": percentiles(gaps) | {"longest": round(max(gaps) * 1e3, 1)},
         "stalls": sum(gap > STALL_S for gap in gaps),
         "gaps": len(gaps),
-        "gap_ms_afterwards": percentiles(gaps_between(times, compiled_s, compiled_s + AFTER_S)),
+        "gap_ms_afterwards": percentiles(gaps_between(times, watched_s, watched_s + AFTER_S)),
     }
 
 
@@ -80,13 +94,6 @@ async def keep_streaming(url, times, number) -> None:
     """Send one long request after another."""
     for seed in range(1000):
         await stream(url, f"{number} {seed}", seed, 1500, times=times)
-
-
-def compiled_share(url) -> float:
-    """Ask the server how much of its step is compiled."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
-    return min(float(share) for share in re.findall(r"^kelvin_compiled_share{[^}]*} (\S+)$", text, re.MULTILINE))
 
 
 if __name__ == "__main__":

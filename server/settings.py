@@ -96,7 +96,10 @@ class Settings(BaseSettings):
     prefix_cache: bool = Field(
         False, description="Let a prompt begin with what slots still hold of earlier prompts under the same key."
     )
-    compile: bool = Field(True, description="Compile the decode step in the background; off, it stays eager.")
+    compile: bool = Field(
+        True,
+        description="Compile the decode step in the background; off, it stays eager. torch on CPU has none to compile.",
+    )
     threads: int = Field(0, ge=0, description="CPU threads of the framework, or of two together; 0: its own choice.")
     models_dir: Directory = Field(
         default_factory=_default_models_dir, description="Folder of the models, one sub-folder each."

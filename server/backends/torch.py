@@ -34,10 +34,10 @@ PREFILL_LEAST = 12  # rows that the product keeps in registers: fewer take as lo
 class TorchBackend:
     """Runs a decoder over fixed slots; see `Backend` for what each method promises.
 
-    On CPU with Kelvin's kernels a row's logits are the same bits whatever else is in the batch. Decoding starts in
-    eager mode; a step compiled in the background takes over when it is ready. Both run the same kernels; the sampler's
-    logarithms may differ in their last bit, so a sequence that began before the change is only promised its noise.
-    On CUDA, steps are graphs over static arrays (see `StaticDecoding`), recorded once compiling has ended.
+    On CPU with Kelvin's kernels a row's logits are the same bits whatever else is in the batch, from the first token
+    on: a block is one kernel, so that there is nothing to compile at run time. On CUDA decoding starts in eager mode; a
+    step compiled in the background takes over when it is ready, and then steps are graphs over static arrays (see
+    `StaticDecoding`).
     """
 
     framework = "torch"
@@ -65,9 +65,9 @@ class TorchBackend:
             device: `auto`, `cpu`, `cuda` or `cuda:N`; auto is CUDA where it is there.
             num_slots: sequences held at once.
             max_length: positions of a slot; no more than the model was made for.
-            compile: whether to compile the decode step in the background.
+            compile: whether to compile the decode step in the background; of no matter on CPU.
             threads: CPU threads; 0 leaves torch's own choice.
-            cache_dir: keeps kernels and compiled steps from one start to the next.
+            cache_dir: keeps kernels, and compiled steps, from one start to the next.
             quantization: of weight matrices; int8 on CPU alone.
 
         Raises:
@@ -99,7 +99,7 @@ class TorchBackend:
         self._params: dict[int, SamplingParams] = {}
         self._poisoned: set[int] = set()
         self._compilation: Compilation | None = None
-        if compile and (self._fused or self._device.type == "cuda"):
+        if compile and record is not None:
             self._compilation = Compilation(self._programs(), cache_dir=cache_dir, device=self._device)
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
@@ -125,8 +125,7 @@ class TorchBackend:
             self._sampler.admit(slot, prompt_ids, params, sample_index)
             self._decoding.admit(slot, prompt_ids, params)
         self._params[slot] = params
-        settled = self._compilation is None or self._compilation.settled
-        return "bitwise" if self._fused and settled else "noise"
+        return "bitwise" if self._fused else "noise"
 
     def decode(self, slots: Sequence[int]) -> Decoded:
         """Feed each slot's last token, draw its next one, and move it on by one position."""
@@ -157,8 +156,8 @@ class TorchBackend:
 
     @property
     def compiled_share(self) -> float:
-        """Return how much of the decode step is compiled, 0 or 1: its programs take over together."""
-        return float(self._compilation is not None and self._compilation.ready)
+        """Return how much of the decode step is compiled, 0 or 1: programs take over together, kernels always were."""
+        return float(self._fused or (self._compilation is not None and self._compilation.ready))
 
     @property
     def compile_events(self) -> Mapping[str, int]:
@@ -172,7 +171,7 @@ class TorchBackend:
 
     def wait_until_compiled(self, timeout_s: float | None = None) -> bool:
         """Wait for the compiled step, and say whether it has taken over; for benchmarks and tests."""
-        return self._compilation is not None and self._compilation.wait(timeout_s)
+        return self._fused or (self._compilation is not None and self._compilation.wait(timeout_s))
 
     @property
     def graph_counts(self) -> GraphCounts:

@@ -1,4 +1,4 @@
-"""Compile the decode step in the background: the server answers in eager mode at once and changes over later."""
+"""Compile a step on CUDA in the background: the server answers in eager mode at once and changes over later."""
 
 import logging
 import os

@@ -70,6 +70,8 @@ class Decoder(nn.Module):
         cos, sin = rotary_angles(spec, max_length)
         self.register_buffer("cos", None if cos is None else cos.to(device))
         self.register_buffer("sin", None if sin is None else sin.to(device))
+        whole = hasattr(operators, "block")
+        self._blocks = [self._block_arguments(number) for number in range(len(self.layers))] if whole else []
 
     def forward(
         self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]
@@ -100,6 +102,9 @@ class Decoder(nn.Module):
 
     def block(self, number: int, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Run the residual stream [tokens, hidden_size] through one block; other arguments as for `forward`."""
+        if self._blocks:  # the same in one operator: the same bits, without torch's part between its kernels
+            y: Tensor = self.operators.block(x, slots, positions, keys, values, *self._blocks[number])
+            return y
         ops, spec, layer = self.operators, self.spec, self.layers[number]
         h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
         a = self._attend(number, layer, h, slots, positions, keys, values)
@@ -118,6 +123,17 @@ class Decoder(nn.Module):
             return logits
         capped: Tensor = ops.activate(logits / spec.logit_softcap, "tanh", False) * spec.logit_softcap
         return capped
+
+    def _block_arguments(self, number: int) -> tuple[Any, ...]:
+        """List what the operator `block` takes after the arguments that change from step to step."""
+        spec = self.spec
+        return (
+            *((self.cos, self.sin) if spec.rotates[number] else (None, None)),
+            *self.layers[number].weights(),
+            *(spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.intermediate_size),
+            *(spec.activation, spec.gated, spec.norm_eps, spec.norm == "layer", spec.parallel_residual),
+            *(spec.attention_scale, spec.windows[number], spec.attention_softcap),
+        )
 
     def _attend(
         self, number: int, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor
@@ -169,6 +185,14 @@ class _Layer(nn.Module):
         self.up, self.up_bias = matrix(layer.up), vector(layer.up_bias)
         self.down, self.down_bias = matrix(layer.down), vector(layer.down_bias)
         self.post_mlp_norm = norm(layer.post_mlp_norm)
+
+    def weights(self) -> tuple[Tensor | None, ...]:
+        """List them in the order in which the block uses them."""
+        return (
+            *(self.attention_norm, self.attention_norm_bias, self.qkv, self.qkv_bias, self.query_norm, self.key_norm),
+            *(self.out, self.out_bias, self.post_attention_norm),
+            *(self.mlp_norm, self.mlp_norm_bias, self.up, self.up_bias, self.down, self.down_bias, self.post_mlp_norm),
+        )
 
 
 def rotary_angles(spec: DecoderSpec, max_length: int) -> tuple[Tensor | None, Tensor | None]:

@@ -71,25 +71,7 @@ def _loaded() -> bool:
 
 
 def _register_shapes() -> None:
-    """Tell torch.compile what each kernel returns, without running it."""
-
-    @torch.library.register_fake("kelvin::linear")
-    def linear(x, packed, out_features, bias, residual, as_float):  # type: ignore[no-untyped-def]
-        return x.new_empty(x.shape[0], out_features, dtype=torch.float32 if as_float else x.dtype)
-
-    torch.library.register_fake("kelvin::linear_int8")(linear)
-
-    @torch.library.register_fake("kelvin::normalize")
-    def normalize(x, weight, bias, eps, centred):  # type: ignore[no-untyped-def]
-        return x.new_empty(x.shape)
-
-    @torch.library.register_fake("kelvin::attend")
-    def attend(query, key, value, cos, sin, keys, values, slots, positions, scale, window, softcap):  # type: ignore[no-untyped-def]
-        return query.new_empty(query.shape)
-
-    @torch.library.register_fake("kelvin::activate")
-    def activate(x, name, gated):  # type: ignore[no-untyped-def]
-        return x.new_empty(x.shape[0], x.shape[1] // 2 if gated else x.shape[1])
+    """Tell torch.compile what each of the sampler's kernels returns, without running it: programs may hold them."""
 
     @torch.library.register_fake("kelvin::gumbel_noise")
     def gumbel_noise(key0, key1, step, vocab_size):  # type: ignore[no-untyped-def]

@@ -13,7 +13,6 @@ from samplers.measures import TokenMeasures, measure
 from samplers.params import SamplingParams
 from samplers.row import state_row
 from samplers.state import MOVING, SamplingState, advance, neutral_state
-from samplers.xp import namespace
 from server.backends.torch_compile import Program
 
 Tensor = torch.Tensor
@@ -122,10 +121,8 @@ class Sampler:
         self._taken = None
 
     def programs(self) -> list[Program]:
-        """List what `draw` runs beside kernels, for several rows and for one; the trial runs change nothing."""
-        drawn_by_kernel = namespace(self._state.step).kernel("draw", self._state.step) is not None
-        others = [self._distance, self._truncate, self._nearest]
-        parts = [self._process] if drawn_by_kernel else [self._process, *others]
+        """List what `process` and `draw` run, for several rows and for one; the trial runs change nothing."""
+        parts = [self._process, self._distance, self._truncate, self._nearest]
         return [part(rows) for part in parts for rows in (self.scratch, self.scratch[:1])]
 
     def _process(self, rows: Sequence[int]) -> Program:

@@ -1,10 +1,15 @@
-"""The compiled step: ready in the background, equal to the eager one, few programs, and no harm where it fails."""
+"""The compiled step of CUDA: ready in the background, equal to the eager one, few programs, no harm where it fails.
+
+Without a GPU: the backend takes the way of CUDA on a CPU, and Dynamo's programs run as traced, without a compiler.
+"""
 
 import pytest
 import torch
 
 from samplers.params import SamplingParams
+from samplers.xp import torch as xp_torch
 from server.backends import cpu_library, torch_compile, torch_kernels
+from server.backends import torch as torch_backend
 from server.backends.torch_kernels import load_kernels
 from tests.backends.conftest import fill
 
@@ -26,30 +31,36 @@ def texts(backend, count):
 
 
 @pytest.fixture
-def compiled(make_backend, cache_dir):
-    if not load_kernels(cache_dir):
-        pytest.skip("no C++ compiler here")
+def as_on_cuda(monkeypatch):
+    def record(function):
+        raise RuntimeError("recordings are for CUDA")
+
+    def programs_as_traced(function, *, fullgraph, dynamic, options):
+        return compile_(function, fullgraph=fullgraph, dynamic=dynamic, backend="eager")
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", programs_as_traced)
+    monkeypatch.setattr(torch_backend, "recorder_of", lambda device: record)
+    monkeypatch.setattr(torch_backend, "capability_of", lambda device: (7, 0))
+    monkeypatch.setattr(torch_backend, "load_kernels", lambda cache_dir: False)
+    monkeypatch.setattr(xp_torch, "_kernels", {})
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
+
+
+@pytest.fixture
+def compiled(as_on_cuda, make_backend):
     backend = make_backend(compile=True)
     assert backend.wait_until_compiled(timeout_s=300)
     return backend
 
 
-def test_the_compiled_step_draws_what_the_eager_one_draws_and_is_four_programs(compiled, make_backend):
+def test_the_compiled_step_draws_what_the_eager_one_draws_and_is_ten_programs(compiled, make_backend):
     eager = make_backend()
     for count in (1, 2, 3, 5, 4, 1):
         assert texts(compiled, count) == texts(eager, count)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4
-    assert compiled.admit(0, [5, 6], SamplingParams()) == "bitwise"
-
-
-def test_rows_of_the_compiled_step_do_not_depend_on_each_other(compiled):
-    together = texts(compiled, 5)
-    for slot in range(5):
-        fill(compiled, slot, PROMPTS[slot])
-        compiled.admit(slot, PROMPTS[slot], PARAMS[slot])
-        assert [compiled.decode([slot]).token_ids[0] for _ in range(12)] == [step[slot] for step in together]
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 10
+    assert compiled.compile_events == {"compiled": 10}
 
 
 def test_two_models_of_one_process_are_both_compiled(compiled, make_backend):
@@ -59,10 +70,7 @@ def test_two_models_of_one_process_are_both_compiled(compiled, make_backend):
     assert texts(compiled, 3) == texts(make_backend(), 3)
 
 
-def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(make_backend, cache_dir, monkeypatch, caplog):
-    if not load_kernels(cache_dir):
-        pytest.skip("no C++ compiler here")
-
+def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(as_on_cuda, make_backend, monkeypatch, caplog):
     def fail(self, program):
         raise RuntimeError("no room on the disk")
 
@@ -70,8 +78,8 @@ def test_a_step_that_cannot_be_compiled_stays_eager_and_says_so(make_backend, ca
     backend = make_backend(compile=True)
     assert not backend.wait_until_compiled(timeout_s=60)
     assert "it stays eager" in caplog.text
+    assert backend.compile_events == {"failed": 1}
     assert texts(backend, 3) == texts(make_backend(), 3)
-    assert backend.admit(0, [5, 6], SamplingParams()) == "bitwise"
 
 
 def test_a_step_that_no_program_fits_runs_eagerly_and_says_so(compiled, make_backend, caplog):
@@ -83,6 +91,16 @@ def test_a_step_that_no_program_fits_runs_eagerly_and_says_so(compiled, make_bac
         torch.use_deterministic_algorithms(False)
     assert "does not fit" in caplog.text
     assert drawn == expected
+
+
+def test_on_cpu_nothing_is_compiled_later(make_backend, cache_dir):
+    if not load_kernels(cache_dir):
+        pytest.skip("no C++ compiler here")
+    backend = make_backend(compile=True)
+    assert backend.compiled_share == 1
+    assert backend.wait_until_compiled(timeout_s=0)
+    assert backend.compile_events == {}
+    assert backend.admit(0, [5, 6], SamplingParams()) == "bitwise"
 
 
 def test_without_a_compiler_the_backend_is_plain_and_says_so_once(make_backend, tmp_path, monkeypatch, caplog):

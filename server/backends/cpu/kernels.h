@@ -44,6 +44,20 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
 // element is activated.
 Tensor activate(const Tensor& x, std::string name, bool gated);
 
+// Run tokens through one block of a decoder, as `Decoder.block` of torch_decoder.py does with the kernels above:
+// x [tokens, hidden size]; then what `attend` wants, the block's weights (matrices packed by `pack` or `pack_int8`), and
+// its shape. Returns the shape of x.
+Tensor block(const Tensor& x, const Tensor& slots, const Tensor& positions, Tensor keys, Tensor values,
+             const std::optional<Tensor>& cos, const std::optional<Tensor>& sin, const Tensor& attention_norm,
+             const std::optional<Tensor>& attention_norm_bias, const Tensor& qkv, const std::optional<Tensor>& qkv_bias,
+             const std::optional<Tensor>& query_norm, const std::optional<Tensor>& key_norm, const Tensor& out,
+             const std::optional<Tensor>& out_bias, const std::optional<Tensor>& post_attention_norm,
+             const Tensor& mlp_norm, const std::optional<Tensor>& mlp_norm_bias, const Tensor& up,
+             const std::optional<Tensor>& up_bias, const Tensor& down, const std::optional<Tensor>& down_bias,
+             const std::optional<Tensor>& post_mlp_norm, int64_t heads, int64_t kv_heads, int64_t head_dim,
+             int64_t intermediate_size, std::string activation, bool gated, double eps, bool centred,
+             bool parallel_residual, double scale, int64_t window, double softcap);
+
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 

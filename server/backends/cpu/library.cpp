@@ -1,4 +1,4 @@
-// The kernels as torch operators, so that torch.compile takes them into its graphs.
+// The kernels as torch operators.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -21,6 +21,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "attend(Tensor query, Tensor key, Tensor value, Tensor? cos, Tensor? sin, Tensor(a!) keys, Tensor(b!) values, "
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
+  m.def(
+      "block(Tensor x, Tensor slots, Tensor positions, Tensor(a!) keys, Tensor(b!) values, Tensor? cos, Tensor? sin, "
+      "Tensor attention_norm, Tensor? attention_norm_bias, Tensor qkv, Tensor? qkv_bias, Tensor? query_norm, "
+      "Tensor? key_norm, Tensor out, Tensor? out_bias, Tensor? post_attention_norm, Tensor mlp_norm, "
+      "Tensor? mlp_norm_bias, Tensor up, Tensor? up_bias, Tensor down, Tensor? down_bias, Tensor? post_mlp_norm, "
+      "int heads, int kv_heads, int head_dim, int intermediate_size, str activation, bool gated, float eps, "
+      "bool centred, bool parallel_residual, float scale, int window, float softcap) -> Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
   m.def("scatter(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
   m.def("scatter_min(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
@@ -42,6 +49,7 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("normalize", TORCH_BOX(&kelvin::normalize));
   m.impl("attend", TORCH_BOX(&kelvin::attend));
   m.impl("activate", TORCH_BOX(&kelvin::activate));
+  m.impl("block", TORCH_BOX(&kelvin::block));
   m.impl("gumbel_noise", TORCH_BOX(&kelvin::gumbel_noise));
   m.impl("scatter", TORCH_BOX(&kelvin::scatter));
   m.impl("scatter_min", TORCH_BOX(&kelvin::scatter_min));
