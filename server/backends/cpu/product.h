@@ -1,14 +1,46 @@
 // Matrix products for few rows: weights packed once, every output accumulated over the inputs in one fixed order.
 #pragma once
 
+#include "matrix_registers.h"
 #include "pool.h"
 #include "tile.h"
 
 namespace kelvin {
 
+#if defined(KELVIN_MATRIX_REGISTERS)
+
+// A tile's weights as they are packed.
+struct Packed {
+  const BFloat16* weights;
+
+  static constexpr int64_t kAhead = 16 * 1024;
+  static constexpr int64_t span(int64_t in) { return in; }
+  const BFloat16* from(int64_t) const { return weights; }
+};
+
+template <typename Out>
+void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int64_t in, const BFloat16* packed,
+                           const Epilogue<BFloat16, Out>& finish) {
+  const int64_t tiles = (finish.out_features + kTile - 1) / kTile;
+  parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
+    MatrixRegisters registers;
+    for (int64_t sweep = 0; sweep < rows; sweep += kSweep)
+      for (int64_t t = begin; t < end; ++t)
+        for (int64_t row = sweep; row < std::min(rows, sweep + kSweep); row += kMatrixRows)
+          registers.multiply(std::min(kMatrixRows, std::min(rows, sweep + kSweep) - row), x + row * stride, stride, in,
+                             Packed{packed + t * kTile * in}, row, t * kTile, finish);
+  });
+}
+
+#endif
+
 // x [rows, in], a row every `stride`, by weights that are packed by tiles, [tiles, in, 32].
 template <typename T, typename Out>
 void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const T* packed, const Epilogue<T, Out>& finish) {
+#if defined(KELVIN_MATRIX_REGISTERS)
+  if constexpr (std::is_same_v<T, BFloat16>)
+    if (matrix_registers()) return multiply_in_registers(x, rows, stride, in, packed, finish);
+#endif
   constexpr int64_t kStepBytes = Arithmetic<T>::kStep * kTile * sizeof(T);
   const int64_t tiles = (finish.out_features + kTile - 1) / kTile;
   parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {

@@ -5,6 +5,7 @@
 
 #include "codes.h"
 #include "kernels.h"
+#include "matrix_registers.h"
 #include "pool.h"
 #include "results.h"
 
@@ -26,23 +27,87 @@ struct Codes {
   }
 };
 
+// Write the numbers of inputs from `begin`, where a group begins, to `end`.
 template <typename T>
-void widen_tile(const Codes<T>& codes, int64_t in, T* numbers) {
-  for (int64_t first = 0; first < in; first += kGroup) {
+void widen_tile(const Codes<T>& codes, int64_t begin, int64_t end, T* numbers) {
+  for (int64_t first = begin; first < end; first += kGroup) {
     const Group<T> group = codes.from(first);
-    for (int64_t k = 0; k < std::min(kGroup, in - first); k += Arithmetic<T>::kStep) {
+    for (int64_t k = 0; k < std::min(kGroup, end - first); k += Arithmetic<T>::kStep) {
       const Step<T> step = group(k);
-      std::memcpy(numbers + (first + k) * kTile, &step, sizeof step);
+      std::memcpy(numbers + (first - begin + k) * kTile, &step, sizeof step);
     }
   }
 }
 
+template <typename T>
+T* room_for(int64_t in) {
+  static thread_local std::vector<T> room;
+  if (room.size() < static_cast<size_t>(in * kTile)) room.resize(in * kTile);
+  return room.data();
+}
+
+#if defined(KELVIN_MATRIX_REGISTERS)
+
+// A tile's weights that become numbers a span at a time, which the first cache holds.
+struct InSpans {
+  Codes<BFloat16> codes;
+  int64_t in;
+  BFloat16* room;
+
+  static constexpr int64_t kAhead = 0;
+  static constexpr int64_t span(int64_t) { return 8 * kGroup; }
+  const BFloat16* from(int64_t first) const {
+    widen_tile(codes, first, std::min(in, first + span(in)), room);
+    return room;
+  }
+};
+
+// A tile's weights that are numbers already.
+struct Widened {
+  const BFloat16* numbers;
+
+  static constexpr int64_t kAhead = 0;
+  static constexpr int64_t span(int64_t in) { return in; }
+  const BFloat16* from(int64_t) const { return numbers; }
+};
+
+template <typename Out>
+void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed,
+                           const Epilogue<BFloat16, Out>& finish) {
+  const int64_t tiles = (finish.out_features + kTile - 1) / kTile, tile_bytes = groups_of(in) * kGroupBytes;
+  parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
+    BFloat16* room = room_for<BFloat16>(in);
+    MatrixRegisters registers;
+    for (int64_t sweep = 0; sweep < rows; sweep += kSweep) {
+      const int64_t last = std::min(rows, sweep + kSweep);
+      for (int64_t t = begin; t < end; ++t) {
+        const Codes<BFloat16> codes{packed + t * tile_bytes};
+        if (last - sweep <= kMatrixRows) {
+          registers.multiply(last - sweep, x + sweep * stride, stride, in, InSpans{codes, in, room}, sweep, t * kTile,
+                             finish);
+          continue;
+        }
+        widen_tile(codes, 0, in, room);
+        for (int64_t row = sweep; row < last; row += kMatrixRows)
+          registers.multiply(std::min(kMatrixRows, last - row), x + row * stride, stride, in, Widened{room}, row,
+                             t * kTile, finish);
+      }
+    }
+  });
+}
+
+#endif
+
 template <typename T, typename Out>
 void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed,
               const Epilogue<T, Out>& finish) {
+#if defined(KELVIN_MATRIX_REGISTERS)
+  if constexpr (std::is_same_v<T, BFloat16>)
+    if (matrix_registers()) return multiply_in_registers(x, rows, stride, in, packed, finish);
+#endif
   const int64_t tiles = (finish.out_features + kTile - 1) / kTile, tile_bytes = groups_of(in) * kGroupBytes;
   parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
-    static thread_local std::vector<T> room;
+    T* room = room_for<T>(in);
     for (int64_t sweep = 0; sweep < rows; sweep += kSweep) {
       const int64_t last = std::min(rows, sweep + kSweep);
       for (int64_t t = begin; t < end; ++t) {
@@ -51,9 +116,8 @@ void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const uint8_
           tile<T>(last - sweep, x + sweep * stride, stride, in, codes, sweep, t * kTile, finish);
           continue;
         }
-        if (room.size() < static_cast<size_t>(in * kTile)) room.resize(in * kTile);
-        widen_tile(codes, in, room.data());
-        const Numbers<T, Arithmetic<T>::kStep * kTile> numbers{room.data(), codes.groups + tile_bytes};
+        widen_tile(codes, 0, in, room);
+        const Numbers<T, Arithmetic<T>::kStep * kTile> numbers{room, codes.groups + tile_bytes};
         for (int64_t row = sweep; row < last; row += kRows)
           tile<T>(std::min(kRows, last - row), x + row * stride, stride, in, numbers, row, t * kTile, finish);
       }
