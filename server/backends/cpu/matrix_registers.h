@@ -82,6 +82,7 @@ class MatrixRegisters {
       for (int64_t k = 0; k < whole; k += kMatrixInputs) {
         const BFloat16* step = numbers + k * kTile;
         if constexpr (Weights::kAhead > 0)
+#pragma GCC unroll 32
           for (int64_t line = 0; line < 2 * kRows; ++line)
             __builtin_prefetch(reinterpret_cast<const char*>(step) + Weights::kAhead + line * kLine, 0, 2);
         add<kTwo>(x + first + k, stride, step);
