@@ -34,7 +34,6 @@ def load_library(
     built_for: Sequence[str],
     flags: Sequence[str],
     links: Sequence[str],
-    headers: Sequence[str] = (),
 ) -> bool:
     """Build a library if this machine has not yet, and load it.
 
@@ -47,7 +46,6 @@ def load_library(
         built_for: versions of the framework and the processor.
         flags: of the compiler, beside its warnings and optimisation.
         links: of the linker.
-        headers: that most sources include and that take long: they are read once and not once a source.
 
     Returns:
         Whether it is loaded; False, after one warning, where the build fails.
@@ -55,7 +53,7 @@ def load_library(
     try:
         library = cache_dir / "kernels" / f"{_fingerprint(compiler, sources, built_for)}.so"
         if not library.is_file():
-            _build(compiler, sources, library, flags, links, headers)
+            _build(compiler, sources, library, flags, links)
         load(library)
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or str(error)
@@ -73,22 +71,13 @@ def _fingerprint(compiler: str, sources: Sequence[Path], built_for: Sequence[str
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
-def _build(
-    compiler: str,
-    sources: Sequence[Path],
-    library: Path,
-    flags: Sequence[str],
-    links: Sequence[str],
-    headers: Sequence[str],
-) -> None:
+def _build(compiler: str, sources: Sequence[Path], library: Path, flags: Sequence[str], links: Sequence[str]) -> None:
     """Compile the sources side by side, link them, and move the library into place in one step."""
     native = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
     flags = ["-O3", native, "-std=c++20", "-fPIC", *flags]
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        if headers:
-            flags += ["-include", str(_precompile_headers(compiler, flags, headers, Path(folder)))]
-        objects = [Path(folder, f"{source.stem}.o") for source in sources]
+        objects = [Path(folder, f"{number}.o") for number in range(len(sources))]
         commands = [
             [compiler, *flags, "-c", str(source), "-o", str(target)]
             for source, target in zip(sources, objects, strict=True)
@@ -97,13 +86,6 @@ def _build(
         linked = Path(folder, "kernels.so")
         _run_all([[compiler, "-shared", *map(str, objects), "-o", str(linked), *links]])
         linked.replace(library)
-
-
-def _precompile_headers(compiler: str, flags: list[str], headers: Sequence[str], folder: Path) -> Path:
-    header = folder / "framework.h"
-    header.write_text("".join(f"#include <{name}>\n" for name in headers))
-    _run_all([[compiler, *flags, "-x", "c++-header", str(header), "-o", f"{header}.gch"]])
-    return header
 
 
 def _run_all(commands: list[list[str]]) -> None:

@@ -62,7 +62,7 @@ def load_kernels(cache_dir: Path) -> bool:
         cache_dir=cache_dir,
         framework="TensorFlow",
         built_for=[fingerprint()],
-        flags=[f"-I{tf.sysconfig.get_include()}", "-D_GLIBCXX_USE_CXX11_ABI=1", "-DKELVIN_TENSORFLOW"],
+        flags=[f"-I{tf.sysconfig.get_include()}", "-D_GLIBCXX_USE_CXX11_ABI=1"],
         links=[f"-L{folder}", *(f"-l:{path.name}" for path in folder.glob("libtensorflow_cc.so.*"))],
     )
 

@@ -1,5 +1,6 @@
 """The decoder in torch: one block, driven by a DecoderSpec, over tokens that each know their slot and position."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,14 +65,16 @@ class Decoder(nn.Module):
         self.embedding = vector(weights.embedding)
         self.embedding_scale = torch.tensor(spec.embedding_scale, dtype=dtype).item()  # rounded like the embedding
         self.positions = vector(weights.positions)
-        self.layers = nn.ModuleList(_Layer(layer, vector, norm, matrix) for layer in weights.layers)
+        whole_blocks = hasattr(operators, "block")
+        turns = whole_blocks and spec.gated
+        layers = (_by_turns(layer) if turns else layer for layer in weights.layers)
+        self.layers = nn.ModuleList(_Layer(layer, vector, norm, matrix) for layer in layers)
         self.final_norm, self.final_norm_bias = norm(weights.final_norm), norm(weights.final_norm_bias)
         self.head = matrix(weights.head)
         cos, sin = rotary_angles(spec, max_length)
         self.register_buffer("cos", None if cos is None else cos.to(device))
         self.register_buffer("sin", None if sin is None else sin.to(device))
-        whole = hasattr(operators, "block")
-        self._blocks = [self._block_arguments(number) for number in range(len(self.layers))] if whole else []
+        self._blocks = [self._block_arguments(number) for number in range(len(self.layers))] if whole_blocks else []
 
     def forward(
         self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]
@@ -102,7 +105,7 @@ class Decoder(nn.Module):
 
     def block(self, number: int, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Run the residual stream [tokens, hidden_size] through one block; other arguments as for `forward`."""
-        if self._blocks:  # the same in one operator: the same bits, without torch's part between its kernels
+        if self._blocks:  # one operator does all that follows, without torch's part between its kernels
             y: Tensor = self.operators.block(x, slots, positions, keys, values, *self._blocks[number])
             return y
         ops, spec, layer = self.operators, self.spec, self.layers[number]
@@ -218,6 +221,16 @@ def _tensor(array: np.ndarray) -> Tensor:
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def _by_turns(layer: LayerWeights) -> LayerWeights:
+    """Lay gate and up out by turns of 16 outputs, as the operator `block` wants them."""
+
+    def turned(array: np.ndarray) -> np.ndarray:
+        return array.reshape(2, -1, 16, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
+
+    bias = layer.up_bias
+    return replace(layer, up=turned(layer.up), up_bias=None if bias is None else turned(bias))
 
 
 def _parameter(tensor: Tensor) -> nn.Parameter:

@@ -14,7 +14,6 @@ from server.models.spec import DecoderSpec
 
 _SOURCES = SOURCES
 _ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # of torch 2.10
-_HEADERS = [f"torch/csrc/stable/{name}.h" for name in ("library", "ops", "tensor")]
 _LANES = 16  # floats that a kernel takes at once
 _SAMPLER_KERNELS = ("draw", "gumbel_noise", "measure", "scatter", "scatter_min")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
@@ -46,13 +45,12 @@ def load_kernels(cache_dir: Path) -> bool:
     loaded = load_library(
         torch.ops.load_library,
         compiler,
-        sorted(_SOURCES.glob("*.cpp")),
+        [*sorted(_SOURCES.glob("*.cpp")), *sorted(_SOURCES.glob("torch/*.cpp"))],
         cache_dir=cache_dir,
         framework="torch",
         built_for=[torch.__version__, repr(sorted(torch.cpu.get_capabilities().items()))],
         flags=[_ABI, *(f"-I{path}" for path in include_paths())],
         links=[*(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10"],
-        headers=_HEADERS,
     )
     if not loaded:
         return False

@@ -45,16 +45,6 @@ def backend(request, make_backend):
     return make_backend(dtype=dtype, quantization=(quantization or ["none"])[0], num_slots=24, max_length=320)
 
 
-@pytest.mark.parametrize("quantization", ["none", "int8"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("trait", ["llama", "llama with biases", "gpt2"])
-def test_a_block_in_one_operator_has_the_bits_of_its_kernels_one_by_one(make_backend, trait, dtype, quantization):
-    backend = make_backend(trait, dtype=dtype, quantization=quantization)
-    whole = continuation(backend, 0, tokens(40, seed=1))
-    backend._decoder._blocks = []
-    assert continuation(backend, 1, tokens(40, seed=1)) == whole
-
-
 @pytest.mark.parametrize("length", [1, 7, 33, 150])
 def test_chunks_slots_and_neighbours_move_no_bit(backend, length):
     prompt = tokens(length, seed=length)

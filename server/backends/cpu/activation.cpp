@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "activation.h"
 #include "kernels.h"
 #include "pool.h"
 #include "vector.h"
@@ -47,10 +48,9 @@ void store_up_to(int64_t count, T* p, Floats x) {
   std::memcpy(p, lanes, count * sizeof(T));
 }
 
-template <typename F>
-Tensor activate_rows(const Tensor& x, bool gated, F function) {
+Tensor activate_rows(const Tensor& x, bool gated, Activation function) {
   const int64_t rows = x.size(0), width = gated ? x.size(1) / 2 : x.size(1);
-  Tensor out = new_empty(x, {rows, width});
+  Tensor out = empty({rows, width}, x.scalar_type());
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
     parallel_for(rows, 4, [&](int64_t begin, int64_t end) {
@@ -71,11 +71,15 @@ Tensor activate_rows(const Tensor& x, bool gated, F function) {
 }  // namespace
 
 Tensor activate(const Tensor& x, std::string name, bool gated) {
-  if (name == "silu") return activate_rows(x, gated, silu);
-  if (name == "gelu") return activate_rows(x, gated, gelu);
-  if (name == "gelu_tanh") return activate_rows(x, gated, gelu_tanh);
-  if (name == "relu") return activate_rows(x, gated, relu);
-  if (name == "tanh") return activate_rows(x, gated, tanh);
+  return activate_rows(x, gated, activation_named(name));
+}
+
+Activation activation_named(const std::string& name) {
+  if (name == "silu") return silu;
+  if (name == "gelu") return gelu;
+  if (name == "gelu_tanh") return gelu_tanh;
+  if (name == "relu") return relu;
+  if (name == "tanh") return tanh;
   throw std::invalid_argument("no activation named " + name);
 }
 

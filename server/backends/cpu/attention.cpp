@@ -290,7 +290,7 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
           static_cast<float>(scale), window, static_cast<float>(softcap)};
   if (s.max_length % kLanes != 0) throw std::invalid_argument("max_length must be a multiple of 16");
   const Rotation rotation = cos ? Rotation{data<float>(*cos), data<float>(*sin), cos->size(1)} : Rotation{};
-  Tensor out = new_empty(query, query.sizes());
+  Tensor out = empty(query.sizes(), query.scalar_type());
   for_type_of(query, [&](auto type) {
     using T = decltype(type);
     const auto *slot = data<int64_t>(slots), *position = data<int64_t>(positions);

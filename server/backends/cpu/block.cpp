@@ -1,10 +1,8 @@
-// A whole block of the decoder in one call: what torch does between eight kernels costs more than some of them.
-
-#include <torch/csrc/stable/ops.h>
+// A whole block of the decoder in one call: what a framework does between eight kernels costs more than some of them.
 
 #include "kernels.h"
 #include "pool.h"
-#include "vector.h"
+#include "workspace.h"
 
 namespace kelvin {
 namespace {
@@ -15,21 +13,28 @@ Tensor multiply(const Tensor& x, const Tensor& matrix, int64_t out_features, con
   return (codes ? linear_int8 : linear)(x, matrix, out_features, bias, residual, false);
 }
 
-// Normalise every head of x [tokens, heads, head_dim] by itself.
+Tensor multiply_activated(const Tensor& x, const Tensor& matrix, int64_t width, const std::optional<Tensor>& bias,
+                          const std::string& activation, bool gated) {
+  const bool codes = matrix.scalar_type() == ScalarType::Byte;
+  return (codes ? linear_int8_activated : linear_activated)(x, matrix, width, bias, activation, gated);
+}
+
+// Normalise every head of x [tokens, heads, head_dim], a part of a wider tensor, by itself.
 Tensor normalize_heads(const Tensor& x, const Tensor& weight, double eps, bool centred) {
-  const int64_t tokens = x.size(0), heads = x.size(1), head_dim = x.size(2);
-  const Tensor rows = torch::stable::reshape(x, {tokens * heads, head_dim});
-  return torch::stable::view(normalize(rows, weight, std::nullopt, eps, centred), {tokens, heads, head_dim});
+  const int64_t heads = x.size(1), head_dim = x.size(2), bytes = heads * head_dim * bytes_of(x.scalar_type());
+  const Tensor rows = empty({x.size(0) * heads, head_dim}, x.scalar_type());
+  for (int64_t token = 0; token < x.size(0); ++token)
+    std::memcpy(rows.narrow(0, token * heads, heads).memory(), x.narrow(0, token, 1).memory(), bytes);
+  return normalize(rows, weight, std::nullopt, eps, centred).view(x.sizes());
 }
 
 Tensor add(const Tensor& x, const Tensor& y) {
-  const int64_t count = x.numel();
-  Tensor out = new_empty(x, x.sizes());
+  Tensor out = empty(x.sizes(), x.scalar_type());
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
     const T *a = data<T>(x), *b = data<T>(y);
     T* target = mutable_data<T>(out);
-    parallel_for(count / kLanes, 1024, [&](int64_t begin, int64_t end) {
+    parallel_for(x.sizes().count() / kLanes, 1024, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin * kLanes; i < end * kLanes; i += kLanes) store(target + i, load(a + i) + load(b + i));
     });
   });
@@ -54,22 +59,21 @@ Tensor block(const Tensor& x, const Tensor& slots, const Tensor& positions, Tens
     if (!post_norm) return multiply(h, matrix, width, bias, stream);
     return add(stream, normalize(multiply(h, matrix, width, bias, {}), *post_norm, {}, eps, centred));
   };
+  std::optional<Workspace> workspace(std::in_place);
   const Tensor h = normalize(x, attention_norm, attention_norm_bias, eps, centred);
-  const Tensor projected = torch::stable::view(multiply(h, qkv, all_heads * head_dim, qkv_bias, {}),
-                                               {tokens, all_heads, head_dim});
-  Tensor narrowed = projected;  // `narrow` wants one that may be written
-  Tensor query = torch::stable::narrow(narrowed, 1, 0, heads);
-  Tensor key = torch::stable::narrow(narrowed, 1, heads, kv_heads);
-  const Tensor value = torch::stable::narrow(narrowed, 1, heads + kv_heads, kv_heads);
+  const Tensor projected =
+      multiply(h, qkv, all_heads * head_dim, qkv_bias, {}).view({tokens, all_heads, head_dim});
+  Tensor query = projected.narrow(1, 0, heads), key = projected.narrow(1, heads, kv_heads);
+  const Tensor value = projected.narrow(1, heads + kv_heads, kv_heads);
   if (query_norm) query = normalize_heads(query, *query_norm, eps, centred);
   if (key_norm) key = normalize_heads(key, *key_norm, eps, centred);
-  const Tensor attended = torch::stable::view(
-      attend(query, key, value, cos, sin, keys, values, slots, positions, scale, window, softcap),
-      {tokens, heads * head_dim});
+  const Tensor attended = attend(query, key, value, cos, sin, keys, values, slots, positions, scale, window, softcap)
+                              .view({tokens, heads * head_dim});
   const Tensor y = add_product(x, attended, out, out_bias, post_attention_norm);
   const Tensor m = normalize(parallel_residual ? x : y, mlp_norm, mlp_norm_bias, eps, centred);
-  const Tensor u = multiply(m, up, intermediate_size * (1 + gated), up_bias, {});
-  return add_product(y, activate(u, activation, gated), down, down_bias, post_mlp_norm);
+  const Tensor u = multiply_activated(m, up, intermediate_size, up_bias, activation, gated);
+  workspace.reset();  // what it holds stays; the result is the caller's
+  return add_product(y, u, down, down_bias, post_mlp_norm);
 }
 
 }  // namespace kelvin

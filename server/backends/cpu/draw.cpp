@@ -90,9 +90,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> draw(
     const Tensor& eta_cutoff, const Tensor& xtc_probability, const Tensor& xtc_threshold) {
   const int64_t rows = logits.size(0), n = logits.size(1), blocks = (n + kBlock - 1) / kBlock;
   const bool truncates = top_p.size(0) != 0;
-  Tensor token_ids = new_empty(logits, {rows}, ScalarType::Int);
-  Tensor finite = new_empty(logits, {rows}, ScalarType::Bool);
-  const auto column = [&] { return new_empty(logits, {rows, 1}); };
+  Tensor token_ids = empty({rows}, ScalarType::Int);
+  Tensor finite = empty({rows}, ScalarType::Bool);
+  const auto column = [&] { return empty({rows, 1}, ScalarType::Float); };
   Tensor before = column(), after = column(), low = column(), high = column();
   const float* x = data<float>(logits);
   auto* tokens = mutable_data<int32_t>(token_ids);

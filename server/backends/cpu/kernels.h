@@ -44,9 +44,18 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
 // element is activated.
 Tensor activate(const Tensor& x, std::string name, bool gated);
 
+// Multiply and activate at once: x [rows, in] · weightᵀ + bias, then as `activate`, rounded once. Returns [rows, width].
+// gated: the matrix and the bias hold gate and up by turns of 16 outputs.
+Tensor linear_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
+                        std::string activation, bool gated);
+
+// The same with a matrix that `pack_int8` made.
+Tensor linear_int8_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
+                             std::string activation, bool gated);
+
 // Run tokens through one block of a decoder, as `Decoder.block` of torch_decoder.py does with the kernels above:
 // x [tokens, hidden size]; then what `attend` wants, the block's weights (matrices packed by `pack` or `pack_int8`), and
-// its shape. Returns the shape of x.
+// its shape. up: laid out as `linear_activated` wants it. Returns the shape of x.
 Tensor block(const Tensor& x, const Tensor& slots, const Tensor& positions, Tensor keys, Tensor values,
              const std::optional<Tensor>& cos, const std::optional<Tensor>& sin, const Tensor& attention_norm,
              const std::optional<Tensor>& attention_norm_bias, const Tensor& qkv, const std::optional<Tensor>& qkv_bias,

@@ -1,4 +1,4 @@
-// The product as torch's operators.
+// The product of weights that are packed as they are.
 
 #include "kernels.h"
 #include "product.h"
@@ -8,7 +8,7 @@ namespace kelvin {
 
 Tensor pack(const Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1), tiles = (out + kTile - 1) / kTile;
-  Tensor packed = new_empty(weight, {tiles * kTile * in});
+  Tensor packed = empty({tiles * kTile * in}, weight.scalar_type());
   for_type_of(weight, [&](auto type) {
     using T = decltype(type);
     constexpr int64_t kStep = Arithmetic<T>::kStep;
@@ -30,6 +30,13 @@ Tensor pack(const Tensor& weight) {
 Tensor linear(const Tensor& x, const Tensor& packed, int64_t out_features, const std::optional<Tensor>& bias,
               const std::optional<Tensor>& residual, bool as_float) {
   return product(x, out_features, bias, residual, as_float, [&]<typename T>(const T* inputs, const auto& finish) {
+    multiply(inputs, x.size(0), x.stride(0), x.size(1), data<T>(packed), finish);
+  });
+}
+
+Tensor linear_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
+                        std::string activation, bool gated) {
+  return activated_product(x, width, bias, activation, gated, [&]<typename T>(const T* inputs, const auto& finish) {
     multiply(inputs, x.size(0), x.stride(0), x.size(1), data<T>(packed), finish);
   });
 }

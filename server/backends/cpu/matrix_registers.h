@@ -41,9 +41,7 @@ class MatrixRegisters {
       accumulate<true>(rows, x, stride, in, weights);
     else
       accumulate<false>(rows, x, stride, in, weights);
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t half = 0; half < 2; ++half)
-        finish(row + r, column + half * kLanes, load(sums_ + r * kTile + half * kLanes));
+    for (int64_t r = 0; r < rows; ++r) finish(row + r, column, {load(sums_ + r * kTile), load(sums_ + r * kTile + kLanes)});
   }
 
  private:

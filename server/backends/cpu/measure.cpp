@@ -59,7 +59,7 @@ Sums sum_up(const float* logits, float best_logit, const float* processed, float
 Tensor measure(const Tensor& logits, const Tensor& processed, const Tensor& temperature, const Tensor& token_ids,
                const Tensor& before, const Tensor& after, const Tensor& low, const Tensor& high) {
   const int64_t rows = logits.size(0), n = logits.size(1);
-  Tensor result = new_empty(logits, {rows, kMeasures});
+  Tensor result = empty({rows, kMeasures}, ScalarType::Float);
   auto* measures = mutable_data<float>(result);
   parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {

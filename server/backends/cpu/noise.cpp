@@ -9,7 +9,7 @@ namespace kelvin {
 
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size) {
   const int64_t rows = key0.size(0), half = (vocab_size + 1) / 2, pieces = (half + kLanes - 1) / kLanes;
-  Tensor out = new_empty(key0, {rows, vocab_size}, ScalarType::Float);
+  Tensor out = empty({rows, vocab_size}, ScalarType::Float);
   const auto *first = data<uint32_t>(key0), *second = data<uint32_t>(key1), *counter = data<uint32_t>(step);
   float* target = mutable_data<float>(out);
   parallel_for(rows * pieces, 256, [&](int64_t begin, int64_t end) {

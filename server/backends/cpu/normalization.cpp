@@ -34,7 +34,7 @@ void normalize_row(const T* x, const W* weight, const W* bias, int64_t width, fl
 
 Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, double eps, bool centred) {
   const int64_t rows = x.size(0), width = x.size(1);
-  Tensor out = new_empty(x, x.sizes());
+  Tensor out = empty(x.sizes(), x.scalar_type());
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
     for_type_of(weight, [&](auto weight_type) {

@@ -71,9 +71,9 @@ struct Widened {
   const BFloat16* from(int64_t) const { return numbers; }
 };
 
-template <typename Out>
+template <typename E>
 void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed,
-                           const Epilogue<BFloat16, Out>& finish) {
+                           const E& finish) {
   const int64_t tiles = (finish.out_features + kTile - 1) / kTile, tile_bytes = groups_of(in) * kGroupBytes;
   parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
     BFloat16* room = room_for<BFloat16>(in);
@@ -98,9 +98,8 @@ void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int6
 
 #endif
 
-template <typename T, typename Out>
-void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed,
-              const Epilogue<T, Out>& finish) {
+template <typename T, typename E>
+void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed, const E& finish) {
 #if defined(KELVIN_MATRIX_REGISTERS)
   if constexpr (std::is_same_v<T, BFloat16>)
     if (matrix_registers()) return multiply_in_registers(x, rows, stride, in, packed, finish);
@@ -145,8 +144,9 @@ void quantize(const T* weights, int64_t count, int64_t lane, uint8_t* group) {
 
 Tensor pack_int8(const Tensor& weight) {
   const int64_t out = weight.size(0), in = weight.size(1), tiles = (out + kTile - 1) / kTile, groups = groups_of(in);
-  Tensor packed = torch::stable::new_zeros(weight, {tiles * groups * kGroupBytes}, ScalarType::Byte);
+  Tensor packed = empty({tiles * groups * kGroupBytes}, ScalarType::Byte);
   uint8_t* target = mutable_data<uint8_t>(packed);
+  std::fill_n(target, packed.size(0), 0);
   for_type_of(weight, [&](auto type) {
     using T = decltype(type);
     const T* source = data<T>(weight);
@@ -163,6 +163,13 @@ Tensor pack_int8(const Tensor& weight) {
 Tensor linear_int8(const Tensor& x, const Tensor& packed, int64_t out_features, const std::optional<Tensor>& bias,
                    const std::optional<Tensor>& residual, bool as_float) {
   return product(x, out_features, bias, residual, as_float, [&](const auto* inputs, const auto& finish) {
+    multiply(inputs, x.size(0), x.stride(0), x.size(1), data<uint8_t>(packed), finish);
+  });
+}
+
+Tensor linear_int8_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
+                             std::string activation, bool gated) {
+  return activated_product(x, width, bias, activation, gated, [&](const auto* inputs, const auto& finish) {
     multiply(inputs, x.size(0), x.stride(0), x.size(1), data<uint8_t>(packed), finish);
   });
 }

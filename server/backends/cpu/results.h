@@ -1,4 +1,4 @@
-// Where the results of products go in torch.
+// Where the results of products go.
 #pragma once
 
 #include <optional>
@@ -12,8 +12,7 @@ namespace kelvin {
 template <typename F>
 Tensor product(const Tensor& x, int64_t out_features, const std::optional<Tensor>& bias,
                const std::optional<Tensor>& residual, bool as_float, F multiply) {
-  Tensor out = as_float ? new_empty(x, {x.size(0), out_features}, ScalarType::Float)
-                        : new_empty(x, {x.size(0), out_features});
+  Tensor out = empty({x.size(0), out_features}, as_float ? ScalarType::Float : x.scalar_type());
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
     auto run = [&](auto* target) {
@@ -25,6 +24,19 @@ Tensor product(const Tensor& x, int64_t out_features, const std::optional<Tensor
       run(mutable_data<float>(out));
     else
       run(mutable_data<T>(out));
+  });
+  return out;
+}
+
+// The same for `linear_activated`.
+template <typename F>
+Tensor activated_product(const Tensor& x, int64_t width, const std::optional<Tensor>& bias, const std::string& activation,
+                         bool gated, F multiply) {
+  Tensor out = empty({x.size(0), width}, x.scalar_type());
+  for_type_of(x, [&](auto type) {
+    using T = decltype(type);
+    multiply(data<T>(x), Activated<T>{bias ? data<T>(*bias) : nullptr, mutable_data<T>(out), width * (1 + gated),
+                                      activation_named(activation), gated});
   });
   return out;
 }

@@ -1,15 +1,14 @@
-// What matrix products for few rows share: outputs in tiles of 32, rows by twelve, and the end of every sum.
+// What matrix products for few rows share: outputs in tiles of 32, rows by twelve.
 #pragma once
 
 #include <algorithm>
 
-#include "arithmetic.h"
+#include "epilogue.h"
 
 namespace kelvin {
 
-constexpr int64_t kTile = 2 * kLanes;  // outputs that one pass over the inputs computes
-constexpr int64_t kRows = 12;          // rows at once: 24 accumulators fit the 32 vector registers
-constexpr int64_t kSweep = 96;         // rows that share one sweep over the weights
+constexpr int64_t kRows = 12;   // rows at once: 24 accumulators fit the 32 vector registers
+constexpr int64_t kSweep = 96;  // rows that share one sweep over the weights
 
 // The weights of one step over the inputs, for each half of a tile.
 template <typename T>
@@ -32,33 +31,6 @@ struct Numbers {
     for (int64_t line = 0; line < kNextBytes; line += kLine)
       __builtin_prefetch(static_cast<const char*>(next) + k * (kNextBytes / kStep) + line, 0, 2);
     return {Arithmetic<T>::load(weights + k * kTile), Arithmetic<T>::load(weights + k * kTile + kLanes * kStep)};
-  }
-};
-
-// What happens to a finished sum: bias and residual are added in float32, then one rounding.
-template <typename T, typename Out>
-struct Epilogue {
-  const T *bias, *residual;
-  int64_t residual_stride;
-  Out* out;
-  int64_t out_features;
-
-  void operator()(int64_t row, int64_t column, Floats acc) const {
-    const int64_t count = std::min(kLanes, out_features - column);
-    if (count < kLanes) return tail(row, column, acc, count);
-    if (bias) acc += load(bias + column);
-    if (residual) acc += load(residual + row * residual_stride + column);
-    store(out + row * out_features + column, acc);
-  }
-
-  void tail(int64_t row, int64_t column, Floats acc, int64_t count) const {
-    Out lanes[kLanes];
-    for (int64_t i = 0; i < count; ++i) {
-      if (bias) acc[i] += value_of(bias[column + i]);
-      if (residual) acc[i] += value_of(residual[row * residual_stride + column + i]);
-    }
-    store(lanes, acc);
-    if (count > 0) std::memcpy(out + row * out_features + column, lanes, count * sizeof(Out));
   }
 };
 
@@ -104,8 +76,7 @@ void tile_rows(const T* x, int64_t stride, int64_t in, const Weights& weights, i
       inputs.advance();
     }
   }
-  for (int64_t r = 0; r < kCount; ++r)
-    for (int64_t half = 0; half < 2; ++half) finish(row + r, column + half * kLanes, acc[r][half]);
+  for (int64_t r = 0; r < kCount; ++r) finish(row + r, column, acc[r]);
 }
 
 // Multiply `count` rows, twelve at most, by one tile.

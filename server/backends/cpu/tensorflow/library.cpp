@@ -21,6 +21,26 @@ namespace ffi = xla::ffi;
 
 int64_t threads = 1;
 
+// Where a kernel's results go: the caller has made room for all of them, in the order in which the kernel asks for it.
+class Results : public Room {
+ public:
+  explicit Results(std::vector<Tensor> room) : room_(std::move(room)) {}
+
+  bool full() const { return next_ == room_.size(); }
+
+ protected:
+  Tensor place(const Sizes& sizes, ScalarType type) override {
+    if (full()) throw std::logic_error("a kernel has more results than it was given room for");
+    const Tensor& result = room_[next_++];
+    if (result.scalar_type() != type || !(result.sizes() == sizes)) throw std::invalid_argument("a result has another shape");
+    return result;
+  }
+
+ private:
+  std::vector<Tensor> room_;
+  size_t next_ = 0;
+};
+
 // What a kernel is called with: its operands, and numbers that are no arrays. What they are is said beside each kernel.
 struct Call {
   std::vector<Tensor> operands;

@@ -1,0 +1,66 @@
+// What happens to the sums of a product: the end of every tile of 32 outputs.
+#pragma once
+
+#include <algorithm>
+
+#include "activation.h"
+#include "arithmetic.h"
+
+namespace kelvin {
+
+constexpr int64_t kTile = 2 * kLanes;  // outputs that one pass over the inputs computes
+
+// Bias and residual are added in float32, then one rounding.
+template <typename T, typename Out>
+struct Epilogue {
+  const T *bias, *residual;
+  int64_t residual_stride;
+  Out* out;
+  int64_t out_features;
+
+  void operator()(int64_t row, int64_t column, const Floats (&sums)[2]) const {
+    for (int64_t half = 0; half < 2; ++half) finish(row, column + half * kLanes, sums[half]);
+  }
+
+ private:
+  void finish(int64_t row, int64_t column, Floats sum) const {
+    const int64_t count = std::min(kLanes, out_features - column);
+    if (count < kLanes) return tail(row, column, sum, count);
+    if (bias) sum += load(bias + column);
+    if (residual) sum += load(residual + row * residual_stride + column);
+    store(out + row * out_features + column, sum);
+  }
+
+  void tail(int64_t row, int64_t column, Floats sum, int64_t count) const {
+    Out lanes[kLanes];
+    for (int64_t i = 0; i < count; ++i) {
+      if (bias) sum[i] += value_of(bias[column + i]);
+      if (residual) sum[i] += value_of(residual[row * residual_stride + column + i]);
+    }
+    store(lanes, sum);
+    if (count > 0) std::memcpy(out + row * out_features + column, lanes, count * sizeof(Out));
+  }
+};
+
+// The bias is added, the activation applied, then one rounding. gated: the outputs are gate and up by turns of 16, so that
+// a tile holds both of the same place, and what is kept is activation(gate) · up. All widths are multiples of 16.
+template <typename T>
+struct Activated {
+  const T* bias;
+  T* out;
+  int64_t out_features;  // of the product
+  Activation activation;
+  bool gated;
+
+  void operator()(int64_t row, int64_t column, const Floats (&sums)[2]) const {
+    if (gated)
+      return store(out + row * (out_features / 2) + column / 2, activation(biased(column, sums[0])) * biased(column + kLanes, sums[1]));
+    for (int64_t half = 0, at = column; half < 2 && at < out_features; ++half, at += kLanes)
+      store(out + row * out_features + at, activation(biased(at, sums[half])));
+  }
+
+ private:
+  Floats biased(int64_t column, Floats sum) const { return bias ? sum + load(bias + column) : sum; }
+};
+
+}  // namespace kelvin
