@@ -65,7 +65,7 @@ class Decoder(nn.Module):
         self.embedding = vector(weights.embedding)
         self.embedding_scale = torch.tensor(spec.embedding_scale, dtype=dtype).item()  # rounded like the embedding
         self.positions = vector(weights.positions)
-        whole_blocks = hasattr(operators, "block")
+        whole_blocks = hasattr(operators, "run_blocks")
         turns = whole_blocks and spec.gated
         layers = (_by_turns(layer) if turns else layer for layer in weights.layers)
         self.layers = nn.ModuleList(_Layer(layer, vector, norm, matrix) for layer in layers)
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
         cos, sin = rotary_angles(spec, max_length)
         self.register_buffer("cos", None if cos is None else cos.to(device))
         self.register_buffer("sin", None if sin is None else sin.to(device))
-        self._blocks = [self._block_arguments(number) for number in range(len(self.layers))] if whole_blocks else []
+        self._plans = self._plan_blocks() if whole_blocks else None
 
     def forward(
         self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]
@@ -92,6 +92,8 @@ class Decoder(nn.Module):
             The residual stream, [tokens, hidden_size].
         """
         x = self.embed(token_ids, positions)
+        if self._plans is not None:
+            return self._run_blocks(slice(None), x, slots, positions, keys, values)
         for number in range(len(self.layers)):
             x = self.block(number, x, slots, positions, keys[number], values[number])
         return x
@@ -105,9 +107,8 @@ class Decoder(nn.Module):
 
     def block(self, number: int, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Run the residual stream [tokens, hidden_size] through one block; other arguments as for `forward`."""
-        if self._blocks:  # one operator does all that follows, without torch's part between its kernels
-            y: Tensor = self.operators.block(x, slots, positions, keys, values, *self._blocks[number])
-            return y
+        if self._plans is not None:
+            return self._run_blocks(slice(number, number + 1), x, slots, positions, [keys], [values])
         ops, spec, layer = self.operators, self.spec, self.layers[number]
         h = self._normalize(x, layer.attention_norm, layer.attention_norm_bias)
         a = self._attend(number, layer, h, slots, positions, keys, values)
@@ -127,16 +128,27 @@ class Decoder(nn.Module):
         capped: Tensor = ops.activate(logits / spec.logit_softcap, "tanh", False) * spec.logit_softcap
         return capped
 
-    def _block_arguments(self, number: int) -> tuple[Any, ...]:
-        """List what the operator `block` takes after the arguments that change from step to step."""
+    def _run_blocks(
+        self, which: slice, x: Tensor, slots: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]
+    ) -> Tensor:
+        """Do what `block` does in one operator, without torch's part between its kernels."""
+        assert self._plans is not None
+        y: Tensor = self.operators.run_blocks(x, slots, positions, keys, values, self._plans[which])
+        return y
+
+    def _plan_blocks(self) -> Tensor:
         spec = self.spec
-        return (
-            *((self.cos, self.sin) if spec.rotates[number] else (None, None)),
-            *self.layers[number].weights(),
-            *(spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.intermediate_size),
-            *(spec.activation, spec.gated, spec.norm_eps, spec.norm == "layer", spec.parallel_residual),
-            *(spec.attention_scale, spec.windows[number], spec.attention_softcap),
+        shape = spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.intermediate_size, spec.activation, spec.gated
+        plans = (
+            self.operators.plan_block(
+                *layer.weights(),
+                *((self.cos, self.sin) if rotates else (None, None)),
+                *(*shape, spec.norm_eps, spec.norm == "layer", spec.parallel_residual),
+                *(spec.attention_scale, window, spec.attention_softcap),
+            )
+            for layer, rotates, window in zip(self.layers, spec.rotates, spec.windows, strict=False)
         )
+        return torch.stack(list(plans))
 
     def _attend(
         self, number: int, layer: Any, x: Tensor, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor
@@ -224,7 +236,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _by_turns(layer: LayerWeights) -> LayerWeights:
-    """Lay gate and up out by turns of 16 outputs, as the operator `block` wants them."""
+    """Lay gate and up out by turns of 16 outputs, as the operators of whole blocks want them."""
 
     def turned(array: np.ndarray) -> np.ndarray:
         return array.reshape(2, -1, 16, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)

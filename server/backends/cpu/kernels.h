@@ -5,7 +5,9 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <vector>
 
+#include "activation.h"
 #include "tensors.h"
 
 namespace kelvin {
@@ -47,25 +49,30 @@ Tensor activate(const Tensor& x, std::string name, bool gated);
 // Multiply and activate at once: x [rows, in] · weightᵀ + bias, then as `activate`, rounded once. Returns [rows, width].
 // gated: the matrix and the bias hold gate and up by turns of 16 outputs.
 Tensor linear_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
-                        std::string activation, bool gated);
+                        Activation activation, bool gated);
 
 // The same with a matrix that `pack_int8` made.
 Tensor linear_int8_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
-                             std::string activation, bool gated);
+                             Activation activation, bool gated);
 
-// Run tokens through one block of a decoder, as `Decoder.block` of torch_decoder.py does with the kernels above:
-// x [tokens, hidden size]; then what `attend` wants, the block's weights (matrices packed by `pack` or `pack_int8`), and
-// its shape. up: laid out as `linear_activated` wants it. Returns the shape of x.
-Tensor block(const Tensor& x, const Tensor& slots, const Tensor& positions, Tensor keys, Tensor values,
-             const std::optional<Tensor>& cos, const std::optional<Tensor>& sin, const Tensor& attention_norm,
-             const std::optional<Tensor>& attention_norm_bias, const Tensor& qkv, const std::optional<Tensor>& qkv_bias,
-             const std::optional<Tensor>& query_norm, const std::optional<Tensor>& key_norm, const Tensor& out,
-             const std::optional<Tensor>& out_bias, const std::optional<Tensor>& post_attention_norm,
-             const Tensor& mlp_norm, const std::optional<Tensor>& mlp_norm_bias, const Tensor& up,
-             const std::optional<Tensor>& up_bias, const Tensor& down, const std::optional<Tensor>& down_bias,
-             const std::optional<Tensor>& post_mlp_norm, int64_t heads, int64_t kv_heads, int64_t head_dim,
-             int64_t intermediate_size, std::string activation, bool gated, double eps, bool centred,
-             bool parallel_residual, double scale, int64_t window, double softcap);
+// Write down a block of a decoder for `run_blocks`: its weights (matrices packed by `pack` or `pack_int8`; up as
+// `linear_activated` wants it), rotary angles as for `attend`, and its shape. The plan, bytes, says where these tensors
+// lie, and is good for nothing when they are gone.
+Tensor plan_block(const Tensor& attention_norm, const std::optional<Tensor>& attention_norm_bias, const Tensor& qkv,
+                  const std::optional<Tensor>& qkv_bias, const std::optional<Tensor>& query_norm,
+                  const std::optional<Tensor>& key_norm, const Tensor& out, const std::optional<Tensor>& out_bias,
+                  const std::optional<Tensor>& post_attention_norm, const Tensor& mlp_norm,
+                  const std::optional<Tensor>& mlp_norm_bias, const Tensor& up, const std::optional<Tensor>& up_bias,
+                  const Tensor& down, const std::optional<Tensor>& down_bias,
+                  const std::optional<Tensor>& post_mlp_norm, const std::optional<Tensor>& cos,
+                  const std::optional<Tensor>& sin, int64_t heads, int64_t kv_heads, int64_t head_dim,
+                  int64_t intermediate_size, std::string activation, bool gated, double eps, bool centred,
+                  bool parallel_residual, double scale, int64_t window, double softcap);
+
+// Run tokens through blocks, one after the other, as `Decoder.block` of torch_decoder.py says: x [tokens, hidden size];
+// slots, positions and, for each block, keys and values as for `attend`; plans [blocks, bytes]. Returns the shape of x.
+Tensor run_blocks(const Tensor& x, const Tensor& slots, const Tensor& positions, std::vector<Tensor> keys,
+                  std::vector<Tensor> values, const Tensor& plans);
 
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);

@@ -35,7 +35,7 @@ Tensor linear(const Tensor& x, const Tensor& packed, int64_t out_features, const
 }
 
 Tensor linear_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
-                        std::string activation, bool gated) {
+                        Activation activation, bool gated) {
   return activated_product(x, width, bias, activation, gated, [&]<typename T>(const T* inputs, const auto& finish) {
     multiply(inputs, x.size(0), x.stride(0), x.size(1), data<T>(packed), finish);
   });

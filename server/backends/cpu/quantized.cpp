@@ -168,7 +168,7 @@ Tensor linear_int8(const Tensor& x, const Tensor& packed, int64_t out_features, 
 }
 
 Tensor linear_int8_activated(const Tensor& x, const Tensor& packed, int64_t width, const std::optional<Tensor>& bias,
-                             std::string activation, bool gated) {
+                             Activation activation, bool gated) {
   return activated_product(x, width, bias, activation, gated, [&](const auto* inputs, const auto& finish) {
     multiply(inputs, x.size(0), x.stride(0), x.size(1), data<uint8_t>(packed), finish);
   });

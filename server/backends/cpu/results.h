@@ -30,13 +30,13 @@ Tensor product(const Tensor& x, int64_t out_features, const std::optional<Tensor
 
 // The same for `linear_activated`.
 template <typename F>
-Tensor activated_product(const Tensor& x, int64_t width, const std::optional<Tensor>& bias, const std::string& activation,
+Tensor activated_product(const Tensor& x, int64_t width, const std::optional<Tensor>& bias, Activation activation,
                          bool gated, F multiply) {
   Tensor out = empty({x.size(0), width}, x.scalar_type());
   for_type_of(x, [&](auto type) {
     using T = decltype(type);
     multiply(data<T>(x), Activated<T>{bias ? data<T>(*bias) : nullptr, mutable_data<T>(out), width * (1 + gated),
-                                      activation_named(activation), gated});
+                                      activation, gated});
   });
   return out;
 }

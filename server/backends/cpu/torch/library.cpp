@@ -43,6 +43,12 @@ std::optional<kelvin::Tensor> seen(const std::optional<TorchTensor>& t) {
   return t ? std::optional(seen(*t)) : std::nullopt;
 }
 
+std::vector<kelvin::Tensor> seen(const std::vector<TorchTensor>& tensors) {
+  std::vector<kelvin::Tensor> ours;
+  for (const TorchTensor& t : tensors) ours.push_back(seen(t));
+  return ours;
+}
+
 // Results that torch holds.
 class TorchRoom : public kelvin::Room {
  public:
@@ -90,6 +96,10 @@ template <>
 struct Argument<const std::optional<kelvin::Tensor>&> {
   using type = const std::optional<TorchTensor>&;
 };
+template <>
+struct Argument<std::vector<kelvin::Tensor>> {
+  using type = std::vector<TorchTensor>;
+};
 
 // A kernel as torch calls it: the same arguments, in torch's tensors.
 template <auto kKernel>
@@ -122,16 +132,15 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
   m.def(
-      "block(Tensor x, Tensor slots, Tensor positions, Tensor(a!) keys, Tensor(b!) values, Tensor? cos, Tensor? sin, "
-      "Tensor attention_norm, Tensor? attention_norm_bias, Tensor qkv, Tensor? qkv_bias, Tensor? query_norm, "
-      "Tensor? key_norm, Tensor out, Tensor? out_bias, Tensor? post_attention_norm, Tensor mlp_norm, "
-      "Tensor? mlp_norm_bias, Tensor up, Tensor? up_bias, Tensor down, Tensor? down_bias, Tensor? post_mlp_norm, "
-      "int heads, int kv_heads, int head_dim, int intermediate_size, str activation, bool gated, float eps, "
-      "bool centred, bool parallel_residual, float scale, int window, float softcap) -> Tensor");
+      "plan_block(Tensor attention_norm, Tensor? attention_norm_bias, Tensor qkv, Tensor? qkv_bias, "
+      "Tensor? query_norm, Tensor? key_norm, Tensor out, Tensor? out_bias, Tensor? post_attention_norm, "
+      "Tensor mlp_norm, Tensor? mlp_norm_bias, Tensor up, Tensor? up_bias, Tensor down, Tensor? down_bias, "
+      "Tensor? post_mlp_norm, Tensor? cos, Tensor? sin, int heads, int kv_heads, int head_dim, int intermediate_size, "
+      "str activation, bool gated, float eps, bool centred, bool parallel_residual, float scale, int window, "
+      "float softcap) -> Tensor");
   m.def(
-      "linear_activated(Tensor x, Tensor packed, int width, Tensor? bias, str activation, bool gated) -> Tensor");
-  m.def(
-      "linear_int8_activated(Tensor x, Tensor packed, int width, Tensor? bias, str activation, bool gated) -> Tensor");
+      "run_blocks(Tensor x, Tensor slots, Tensor positions, Tensor(a!)[] keys, Tensor(b!)[] values, Tensor plans) -> "
+      "Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
   m.def("scatter(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
   m.def("scatter_min(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
@@ -153,9 +162,8 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("normalize", TORCH_BOX(&Operator<&kelvin::normalize>::run));
   m.impl("attend", TORCH_BOX(&Operator<&kelvin::attend>::run));
   m.impl("activate", TORCH_BOX(&Operator<&kelvin::activate>::run));
-  m.impl("block", TORCH_BOX(&Operator<&kelvin::block>::run));
-  m.impl("linear_activated", TORCH_BOX(&Operator<&kelvin::linear_activated>::run));
-  m.impl("linear_int8_activated", TORCH_BOX(&Operator<&kelvin::linear_int8_activated>::run));
+  m.impl("plan_block", TORCH_BOX(&Operator<&kelvin::plan_block>::run));
+  m.impl("run_blocks", TORCH_BOX(&Operator<&kelvin::run_blocks>::run));
   m.impl("gumbel_noise", TORCH_BOX(&Operator<&kelvin::gumbel_noise>::run));
   m.impl("scatter", TORCH_BOX(&Operator<&kelvin::scatter>::run));
   m.impl("scatter_min", TORCH_BOX(&Operator<&kelvin::scatter_min>::run));
