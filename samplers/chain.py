@@ -56,6 +56,9 @@ def sample(logits: Array, state: SamplingState, *, processes: bool = True, trunc
 
 def process(logits: Array, state: SamplingState) -> Array:
     """Apply steps 1 to 7 of the chain to logits [rows, vocab]."""
+    kernel = namespace(logits).kernel("process", logits)
+    if kernel is not None:
+        return kernel(logits, *state.processing)
     history = state.history
     logits = keep_allowed(logits, state.allowed)  # does not mind the bias; makes the copy that the rest writes to
     logits = apply_logit_bias(logits, state.bias_ids, state.bias)

@@ -43,6 +43,9 @@ def append(history: History, token_ids: Array) -> History:
         token_ids: int32 [rows].
     """
     xp = namespace(history.tokens)
+    kernel = xp.kernel("append", history.tokens)
+    if kernel is not None:
+        return History(*kernel(history.tokens, history.length, history.counts, history.matches, token_ids))
     token, length = token_ids[:, None], history.length[:, None]
     position = xp.arange(history.tokens.shape[-1], like=history.tokens)[None, :]
     tokens = xp.where(position == length, token, history.tokens)

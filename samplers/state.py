@@ -153,6 +153,11 @@ class SamplingState:
         """Return the arrays that the draw reads, from temperature to xtc_threshold."""
         return tuple(getattr(self, name) for name in (*_DRAW, *_TRUNCATION))
 
+    @property
+    def processing(self) -> tuple[Array, ...]:
+        """Return the arrays that steps 1 to 7 read: the step, then from bias_ids to matches."""
+        return tuple(getattr(self, name) for name in ("step", *_PROCESSING))
+
     def take(self, rows: Array, *, processes: bool = True, truncates: bool = True) -> "SamplingState":
         """Pick rows.
 

@@ -134,19 +134,11 @@ def gather(x: Array, indices: Array) -> Array:
 
 def scatter(x: Array, indices: Array, values: Array) -> Array:
     """Replace each row's elements of x [rows, n] at its indices; equal ones need equal values, and x is used up."""
-    write = kernel("scatter", x)
-    if write is not None:
-        write(x, indices, values)
-        return x
     return torch.scatter(x, -1, indices.to(torch.int64), values)
 
 
 def scatter_min(x: Array, indices: Array, values: Array) -> Array:
     """Lower each row's elements of x [rows, n] at its indices to the least value given for each; x is used up."""
-    write = kernel("scatter_min", x)
-    if write is not None:
-        write(x, indices, values)
-        return x
     return torch.scatter_reduce(x, -1, indices.to(torch.int64), values, "amin")
 
 
@@ -154,9 +146,9 @@ def use_kernels(kernels: dict[str, Callable[..., Array]]) -> None:
     """Let kernels compute functions of CPU tensors from now on.
 
     Args:
-        kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `draw` of logits and the arrays
-            of `SamplingState.drawing`, returning the arrays of `Sampled`; `scatter` and `scatter_min` as here, writing
-            to their first tensor.
+        kernels: by the names that `kernel` is asked for: `gumbel_noise` as in noise.py; `process` and `draw` of logits
+            and the arrays of `SamplingState.processing` and `.drawing`, returning logits and the arrays of `Sampled`;
+            `append` of the arrays of a `History` and token ids, returning the former.
     """
     _kernels.clear()
     _kernels.update({name: _of_contiguous(kernel) for name, kernel in kernels.items()})

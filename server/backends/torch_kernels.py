@@ -15,7 +15,7 @@ from server.models.spec import DecoderSpec
 _SOURCES = SOURCES
 _ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # of torch 2.10
 _LANES = 16  # floats that a kernel takes at once
-_SAMPLER_KERNELS = ("draw", "gumbel_noise", "measure", "scatter", "scatter_min")
+_SAMPLER_KERNELS = ("append", "draw", "gumbel_noise", "measure", "process")
 _HEAD_DIMS = {16, 32, 48, 64, 80, 96, 128, 256}
 
 
@@ -54,7 +54,6 @@ def load_kernels(cache_dir: Path) -> bool:
     )
     if not loaded:
         return False
-    _register_shapes()
     use_kernels(sampler_kernels())
     return True
 
@@ -66,29 +65,3 @@ def sampler_kernels() -> dict[str, Callable[..., Any]]:
 
 def _loaded() -> bool:
     return hasattr(torch.ops.kelvin, "attend")
-
-
-def _register_shapes() -> None:
-    """Tell torch.compile what each of the sampler's kernels returns, without running it: programs may hold them."""
-
-    @torch.library.register_fake("kelvin::gumbel_noise")
-    def gumbel_noise(key0, key1, step, vocab_size):  # type: ignore[no-untyped-def]
-        return key0.new_empty(key0.shape[0], vocab_size, dtype=torch.float32)
-
-    @torch.library.register_fake("kelvin::scatter")
-    def scatter(x, indices, values):  # type: ignore[no-untyped-def]
-        return None
-
-    @torch.library.register_fake("kelvin::scatter_min")
-    def scatter_min(x, indices, values):  # type: ignore[no-untyped-def]
-        return None
-
-    @torch.library.register_fake("kelvin::measure")
-    def measure(logits, *draw):  # type: ignore[no-untyped-def]
-        return logits.new_empty(logits.shape[0], 7)
-
-    @torch.library.register_fake("kelvin::draw")
-    def draw(logits, *parameters):  # type: ignore[no-untyped-def]
-        rows = logits.shape[0]
-        columns = (logits.new_empty(rows, 1) for _ in range(4))
-        return logits.new_empty(rows, dtype=torch.int32), logits.new_empty(rows, dtype=torch.bool), *columns

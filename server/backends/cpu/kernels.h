@@ -77,11 +77,18 @@ Tensor run_blocks(const Tensor& x, const Tensor& slots, const Tensor& positions,
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);
 
-// Replace elements of each row of x [rows, n], float32, at its indices, int32 [rows, m]; equal ones need equal values.
-void scatter(Tensor x, const Tensor& indices, const Tensor& values);
+// Do to each row of logits [rows, n], float32, what `process` of samplers/chain.py does; the other arguments are the arrays
+// of SamplingState that it reads, in their order. Returns their shape.
+Tensor process(const Tensor& logits, const Tensor& step, const Tensor& bias_ids, const Tensor& bias,
+               const Tensor& allowed, const Tensor& bad_words, const Tensor& min_tokens, const Tensor& stop_ids,
+               const Tensor& repetition_penalty, const Tensor& presence_penalty, const Tensor& frequency_penalty,
+               const Tensor& no_repeat_ngram_size, const Tensor& dry_multiplier, const Tensor& dry_base,
+               const Tensor& dry_allowed_length, const Tensor& tokens, const Tensor& length, const Tensor& counts,
+               const Tensor& matches);
 
-// Lower them to the least of the values given for them.
-void scatter_min(Tensor x, const Tensor& indices, const Tensor& values);
+// Add a token to each row's history as `append` of samplers/history.py does. Returns tokens, length, counts, matches.
+std::tuple<Tensor, Tensor, Tensor, Tensor> append(const Tensor& tokens, const Tensor& length, const Tensor& counts,
+                                                  const Tensor& matches, const Tensor& token_ids);
 
 // Draw a token for each row of logits [rows, n], float32, as `draw` of samplers/chain.py does; the other arguments are
 // the arrays of SamplingState that it reads, in their order. Those from temperature_span on may hold no rows: then no

@@ -109,10 +109,7 @@ template <typename Result, typename First, typename... Others, Result (*kKernel)
 struct Operator<kKernel> {
   static auto run(typename Argument<First>::type first, typename Argument<Others>::type... others) {
     const TorchRoom room(first);
-    if constexpr (std::is_void_v<Result>)
-      kKernel(seen(first), seen(others)...);
-    else
-      return room.torchs(kKernel(seen(first), seen(others)...));
+    return room.torchs(kKernel(seen(first), seen(others)...));
   }
 };
 
@@ -142,8 +139,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "run_blocks(Tensor x, Tensor slots, Tensor positions, Tensor(a!)[] keys, Tensor(b!)[] values, Tensor plans) -> "
       "Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
-  m.def("scatter(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
-  m.def("scatter_min(Tensor(a!) x, Tensor indices, Tensor values) -> ()");
+  m.def(
+      "process(Tensor logits, Tensor step, Tensor bias_ids, Tensor bias, Tensor allowed, Tensor bad_words, "
+      "Tensor min_tokens, Tensor stop_ids, Tensor repetition_penalty, Tensor presence_penalty, "
+      "Tensor frequency_penalty, Tensor no_repeat_ngram_size, Tensor dry_multiplier, Tensor dry_base, "
+      "Tensor dry_allowed_length, Tensor tokens, Tensor length, Tensor counts, Tensor matches) -> Tensor");
+  m.def(
+      "append(Tensor tokens, Tensor length, Tensor counts, Tensor matches, Tensor token_ids) -> "
+      "(Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "draw(Tensor logits, Tensor temperature, Tensor key0, Tensor key1, Tensor step, Tensor temperature_span, "
       "Tensor temperature_exponent, Tensor temperature_last, Tensor top_n_sigma, Tensor early_min_p, Tensor top_k, "
@@ -165,8 +168,8 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("plan_block", TORCH_BOX(&Operator<&kelvin::plan_block>::run));
   m.impl("run_blocks", TORCH_BOX(&Operator<&kelvin::run_blocks>::run));
   m.impl("gumbel_noise", TORCH_BOX(&Operator<&kelvin::gumbel_noise>::run));
-  m.impl("scatter", TORCH_BOX(&Operator<&kelvin::scatter>::run));
-  m.impl("scatter_min", TORCH_BOX(&Operator<&kelvin::scatter_min>::run));
+  m.impl("process", TORCH_BOX(&Operator<&kelvin::process>::run));
+  m.impl("append", TORCH_BOX(&Operator<&kelvin::append>::run));
   m.impl("draw", TORCH_BOX(&Operator<&kelvin::draw>::run));
   m.impl("measure", TORCH_BOX(&Operator<&kelvin::measure>::run));
 }
