@@ -64,4 +64,4 @@ def sampler_kernels() -> dict[str, Callable[..., Any]]:
 
 
 def _loaded() -> bool:
-    return hasattr(torch.ops.kelvin, "attend")
+    return hasattr(torch.ops.kelvin, "run_blocks")

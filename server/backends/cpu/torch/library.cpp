@@ -31,8 +31,9 @@ const T& seen(const T& argument) {
 }
 
 kelvin::Tensor seen(const TorchTensor& t) {
+  const TorchType type = t.scalar_type();
   for (const auto& [torchs, ours] : kTypes)
-    if (t.scalar_type() == torchs) {
+    if (type == torchs) {
       const kelvin::Sizes sizes(t.sizes().data(), t.sizes().size()), strides(t.strides().data(), t.strides().size());
       return {const_cast<void*>(t.const_data_ptr()), ours, sizes, strides};
     }
@@ -89,10 +90,6 @@ struct Argument<const kelvin::Tensor&> {
   using type = const TorchTensor&;
 };
 template <>
-struct Argument<kelvin::Tensor> {
-  using type = TorchTensor;
-};
-template <>
 struct Argument<const std::optional<kelvin::Tensor>&> {
   using type = const std::optional<TorchTensor>&;
 };
@@ -124,9 +121,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "linear_int8(Tensor x, Tensor packed, int out_features, Tensor? bias, Tensor? residual, bool as_float) -> "
       "Tensor");
   m.def("normalize(Tensor x, Tensor weight, Tensor? bias, float eps, bool centred) -> Tensor");
-  m.def(
-      "attend(Tensor query, Tensor key, Tensor value, Tensor? cos, Tensor? sin, Tensor(a!) keys, Tensor(b!) values, "
-      "Tensor slots, Tensor positions, float scale, int window, float softcap) -> Tensor");
   m.def("activate(Tensor x, str name, bool gated) -> Tensor");
   m.def(
       "plan_block(Tensor attention_norm, Tensor? attention_norm_bias, Tensor qkv, Tensor? qkv_bias, "
@@ -163,7 +157,6 @@ STABLE_TORCH_LIBRARY_IMPL(kelvin, CPU, m) {
   m.impl("pack_int8", TORCH_BOX(&Operator<&kelvin::pack_int8>::run));
   m.impl("linear_int8", TORCH_BOX(&Operator<&kelvin::linear_int8>::run));
   m.impl("normalize", TORCH_BOX(&Operator<&kelvin::normalize>::run));
-  m.impl("attend", TORCH_BOX(&Operator<&kelvin::attend>::run));
   m.impl("activate", TORCH_BOX(&Operator<&kelvin::activate>::run));
   m.impl("plan_block", TORCH_BOX(&Operator<&kelvin::plan_block>::run));
   m.impl("run_blocks", TORCH_BOX(&Operator<&kelvin::run_blocks>::run));
