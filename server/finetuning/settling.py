@@ -81,6 +81,12 @@ def plan_of(request: FinetuneRequest, folders: Folders, *, framework: Literal["t
     if request.method is not None:
         given = request.method.supervised.hyperparameters
     hyperparameters = _hyperparameters(given or HyperparametersRequest(), request.method_name)
+    if hyperparameters.cross_fitted and request.calibration.method == "none":
+        raise InvalidRequestError(
+            "cross_fitted leaves rows out to fit a temperature to them; choose calibration.method temperature, or "
+            "leave it out",
+            param="hyperparameters",
+        )
     numeric = request.method_name in NUMERIC_METHODS
     plan = Plan(
         model=name,
@@ -118,6 +124,11 @@ def _hyperparameters(given: HyperparametersRequest, method: Method) -> Hyperpara
             f"ensemble must be 1 for {method}: each network would be a model of its own; choose another method_name",
             param="hyperparameters",
         )
+    if given.cross_fitted and given.ensemble == 1:
+        raise InvalidRequestError(
+            "cross_fitted needs an ensemble of at least 2: a single network has seen every row; raise ensemble",
+            param="hyperparameters",
+        )
     return Hyperparameters(
         n_epochs=_first(given.n_epochs, own.n_epochs),
         batch_size=batch_size,
@@ -133,6 +144,7 @@ def _hyperparameters(given: HyperparametersRequest, method: Method) -> Hyperpara
         best_by=given.best_by,
         max_length=_first(given.max_length, MAX_LENGTH),
         ensemble=given.ensemble,
+        cross_fitted=given.cross_fitted,
     )
 
 

@@ -68,5 +68,5 @@ def confidence(judged: Judged) -> float:
 def served(outcome: Outcome) -> str:
     """Write how the served temperature came about."""
     if outcome.temperature_served == outcome.temperature_fitted:
-        return f"{outcome.temperature_served:.3g}, fitted to {counted(sum(outcome.counts['calibration']), 'row')}"
+        return f"{outcome.temperature_served:.3g}, fitted to {counted(outcome.calibration_rows, 'row')}"
     return f"{outcome.temperature_served:.3g}"

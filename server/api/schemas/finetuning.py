@@ -72,6 +72,9 @@ class HyperparametersRequest(StrictModel):
     )
     max_length: int | None = Field(None, ge=1, le=131_072, description="Tokens of a text that are read.")
     ensemble: int = Field(1, ge=1, le=MAX_ENSEMBLE, description="Networks of other seeds that answer together.")
+    cross_fitted: bool = Field(
+        False, description="Whether each of them leaves out a fold, which the temperature is fitted to."
+    )
 
     @model_validator(mode="after")
     def _require_one_rate(self) -> Self:

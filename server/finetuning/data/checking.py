@@ -19,6 +19,7 @@ from server.finetuning.data.files import (
     unknown_classes,
 )
 from server.finetuning.data.findings import FileBadLine, Findings, Problem
+from server.finetuning.data.folds import folds_of
 from server.finetuning.data.oddities import foreseen, oddities, rare_classes
 from server.finetuning.data.rows import Rows
 from server.finetuning.examples import Splits
@@ -87,11 +88,11 @@ def _findings(plan: Plan, look: _Look, division: Division | None) -> Findings:
     per_code = Counter[str]()
     for _, bad in look.bad:
         per_code.update(bad.counts)
-    steps = None if division is None else math.ceil(len(division.splits.train) / plan.hyperparameters.batch_size)
+    steps = [] if division is None else _steps(plan, division.splits)
     return Findings(
         valid=not look.errors,
         errors=[Problem(code=error.code, message=error.message, param=error.param) for error in look.errors],
-        warnings=[] if division is None else [*oddities(look.files, division), *foreseen(division)],
+        warnings=[] if division is None else [*oddities(look.files, division), *foreseen(plan, division)],
         rows={field: len(rows) for field, rows in look.files.items()},
         bad_lines=[FileBadLine(file=field, **line.model_dump()) for field, bad in look.bad for line in bad.shown],
         bad_line_count=sum(per_code.values()),
@@ -106,10 +107,16 @@ def _findings(plan: Plan, look: _Look, division: Division | None) -> Findings:
         conflicts=None if division is None else division.conflicts,
         leaks=None if division is None else division.leaks,
         rare_classes=rare_classes(counts),
-        steps_per_epoch=steps,
-        steps=None if steps is None else steps * plan.hyperparameters.n_epochs * plan.hyperparameters.ensemble,
+        steps_per_epoch=steps[0] if steps else None,
+        steps=sum(steps) * plan.hyperparameters.n_epochs if steps else None,
         search_trainings=0 if plan.search is None else plan.search.n_trials * plan.search.folds,
     )
+
+
+def _steps(plan: Plan, splits: Splits) -> list[int]:
+    """Count the optimiser steps of each network's pass over the rows it learns from."""
+    folds, size = folds_of(plan, splits.train), plan.hyperparameters.batch_size
+    return [math.ceil(len(folds.learned_by(number)) / size) for number in range(plan.hyperparameters.ensemble)]
 
 
 def _split_counts(splits: Splits) -> dict[PartName, dict[str, int]]:

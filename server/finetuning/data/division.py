@@ -42,8 +42,9 @@ def divide(plan: Plan, files: Files, classes: tuple[str, ...]) -> Division:
     """Put rows into parts; which part a row is in depends on the seed and on what the rows hold, not on their order.
 
     Of the training file 10 % go to validation and 10 % to the test, where no file is given for them, the plan's share
-    to calibration, if anything is fitted, and the rest to training. Rows that hold the same are one row for this: they
-    are in the same part. A row that a given file has too is in the part of that file alone.
+    to calibration, if anything is fitted and networks are not cross-fitted, and the rest to training. Rows that hold
+    the same are one row for this: they are in the same part. A row that a given file has too is in the part of that
+    file alone.
 
     Args:
         plan: names the seed and the shares.
@@ -86,10 +87,11 @@ def divide(plan: Plan, files: Files, classes: tuple[str, ...]) -> Division:
 
 def _shares(plan: Plan) -> dict[PartName, float]:
     """Return what share of the training file goes to which part, in the order in which they are drawn."""
+    apart = plan.calibration.method != "none" and not plan.hyperparameters.cross_fitted
     return {
         "test": TEST_SHARE if plan.test_file is None else 0.0,
         "validation": VALIDATION_SHARE if plan.validation_file is None else 0.0,
-        "calibration": plan.calibration.fraction if plan.calibration.method != "none" else 0.0,
+        "calibration": plan.calibration.fraction if apart else 0.0,
     }
 
 

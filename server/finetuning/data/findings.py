@@ -58,7 +58,7 @@ class Findings(_Found):
         conflicts: rows of the training file that hold the same as others of another class.
         leaks: rows left out of a part because a file given for another part has the same.
         rare_classes: those with fewer than 10 rows in the training file, with their rows.
-        steps_per_epoch: optimiser steps of a pass over the training part.
+        steps_per_epoch: optimiser steps of a pass over the training part, of an ensemble by its first network.
         steps: of the whole training, all networks of an ensemble, if it is not stopped early.
         search_trainings: trainings, over fewer rows, that the search makes beforehand.
     """

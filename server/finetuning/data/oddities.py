@@ -10,6 +10,8 @@ from samplers.calibration import FEW_ROWS
 from server.finetuning.data.division import PARTS, Division
 from server.finetuning.data.faults import clipped
 from server.finetuning.data.files import Files
+from server.finetuning.data.folds import folds_of
+from server.finetuning.plan import Plan
 
 RARE: Final = 10  # rows; with fewer, a tenth of them is no row
 _NAMED = 5
@@ -30,13 +32,16 @@ def oddities(files: Files, division: Division) -> tuple[str, ...]:
     return (*_of_rows(files, division), *_of_classes(division))
 
 
-def foreseen(division: Division) -> tuple[str, ...]:
+def foreseen(plan: Plan, division: Division) -> tuple[str, ...]:
     """Describe what a training would find, and its diagnoses would say again.
 
     Args:
+        plan: says whether networks are cross-fitted.
         division: of the files.
     """
     fitted_to = len(division.splits.calibration)
+    if plan.hyperparameters.cross_fitted:
+        fitted_to = folds_of(plan, division.splits.train).num_rows
     if not 0 < fitted_to < FEW_ROWS:
         return ()
     return (f"the temperature will be fitted to {fitted_to} rows; it is uncertain below {FEW_ROWS}",)

@@ -57,14 +57,15 @@ def final_temperature(plan: Plan, outcome: Outcome) -> Diagnosis | None:
     It fires where at least 50 calibration rows gave a temperature 1.25 times the last one or more, or 1/1.25 or less.
     """
     fitted, final = outcome.temperature_fitted, outcome.temperature_final
-    rows = sum(outcome.counts["calibration"])
+    rows = outcome.calibration_rows
     if fitted is None or rows < FEWEST_ROWS or 1 / FAR < fitted / final < FAR:
         return None
     too_sure, served = fitted > final, outcome.temperature_served
     at_final = served == final
+    left_out = "left-out" if plan.hyperparameters.cross_fitted else "calibration"
     message = (
         f"At the temperature that training ended with, {final:.3g}, probabilities are "
-        f"{'too sure' if too_sure else 'not sure enough'}: {rows:,} calibration rows are told best at {fitted:.3g}. "
+        f"{'too sure' if too_sure else 'not sure enough'}: {rows:,} {left_out} rows are told best at {fitted:.3g}. "
     )
     if at_final:
         message += 'It is served at that one: use serving_temperature "fitted".'
@@ -145,13 +146,13 @@ def smoothing(plan: Plan, outcome: Outcome) -> Diagnosis | None:
 
 def few_calibration_rows(plan: Plan, outcome: Outcome) -> Diagnosis | None:
     """Tell whether the temperature was fitted to fewer than 200 rows."""
-    rows, total = sum(outcome.counts["calibration"]), sum(map(sum, outcome.counts.values()))
+    rows, total = outcome.calibration_rows, sum(map(sum, outcome.counts.values()))
     if plan.calibration.method == "none" or rows >= FEW_ROWS:
         return None
     wanted = FEW_ROWS / total
     remedy = (
         f"Raise calibration.fraction to {math.ceil(100 * wanted) / 100:g}"
-        if wanted <= 0.5
+        if wanted <= 0.5 and not plan.hyperparameters.cross_fitted
         else f"Give at least {2 * FEW_ROWS} rows in all, better thousands"
     )
     return Diagnosis(

@@ -40,7 +40,8 @@ def _what(outcome: Outcome, plan: Plan) -> str:
     knows = f", with tokenizer and weights of {plan.model}" if plan.method in TEXT_METHODS else ""
     what = f"A {METHODS[plan.method]}"
     if outcome.ensemble is not None:
-        what = f"An ensemble of {len(outcome.ensemble.members)} networks, each a {METHODS[plan.method]},"
+        cross_fitted = ", cross-fitted" if plan.hyperparameters.cross_fitted else ""
+        what = f"An ensemble of {len(outcome.ensemble.members)} networks, each a {METHODS[plan.method]}{cross_fitted},"
     return (
         f"{what} that tells {takes} of {len(outcome.classes)} classes apart{_text(knows)}; trained "
         f"in {plan.framework}, {outcome.parameters:,} weights, seed {plan.seed}."
@@ -76,13 +77,18 @@ def _with_interval(judged: Judged, figure: str) -> str:
 
 def _temperature(outcome: Outcome, plan: Plan) -> str:
     served, fitted = outcome.temperature_served, outcome.temperature_fitted
-    rows = sum(outcome.counts["calibration"])
+    rows = f"{outcome.calibration_rows:,} calibration rows, which training never saw"
+    if plan.hyperparameters.cross_fitted:
+        rows = (
+            f"{outcome.calibration_rows:,} training rows, each as the network that had left it out tells it, not as "
+            "all together do"
+        )
     if fitted is not None:
-        fit = f"The temperature of least NLL on {rows:,} calibration rows, which training never saw, is {fitted:.4g}."
+        fit = f"The temperature of least NLL on {rows}, is {fitted:.4g}."
     elif plan.calibration.method == "none":
         fit = "No temperature was fitted, as was asked for."
     else:
-        fit = f"Of {rows:,} calibration rows, no temperature improved on 1."
+        fit = f"No temperature improved on 1 on {rows}."
     if plan.serving_temperature == "fitted":
         why = "the fitted one" if fitted is not None else "1, for want of a better one"
     elif plan.serving_temperature == "final":

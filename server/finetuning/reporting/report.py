@@ -47,7 +47,10 @@ def _facts(outcome: Outcome, plan: Plan) -> str:
     knows = f" on {plan.model}" if plan.method in TEXT_METHODS else ""
     epochs = f"{counted(len(outcome.epochs), 'epoch')}, the best one {outcome.best_epoch}"
     if outcome.ensemble is not None:
-        epochs = f"{counted(len(outcome.ensemble.members), 'network')}, of the first {epochs}"
+        networks = counted(
+            len(outcome.ensemble.members), "cross-fitted network" if plan.hyperparameters.cross_fitted else "network"
+        )
+        epochs = f"{networks}, of the first {epochs}"
     return (
         f"{METHODS[plan.method]}{knows} in {plan.framework}; {rows:,} rows, {len(outcome.classes)} classes; "
         f"{outcome.parameters:,} trained weights, {epochs}; {schedule(plan.temperature)}; seed {plan.seed}; "
@@ -77,10 +80,21 @@ def _sections(outcome: Outcome, plan: Plan) -> Iterator[str]:
         yield section("The search", _search_caption(outcome.search), _search(outcome.search))
     yield section(
         "Rows of each class",
-        "Weights are fitted to train; validation chooses the epoch, calibration the temperature; test judges, once.",
+        _parts_caption(plan),
         figure("rows_of_each_class", figures.counts(outcome)) + numbers(tables.class_table(outcome)),
     )
     yield section("Parameters", "", f'<div class="groups">{tables.parameter_tables(plan)}</div>')
+
+
+def _parts_caption(plan: Plan) -> str:
+    if not plan.hyperparameters.cross_fitted:
+        return (
+            "Weights are fitted to train; validation chooses the epoch, calibration the temperature; test judges, once."
+        )
+    return (
+        "Weights are fitted to train, of which each network leaves out a fold; validation chooses the epoch; what each "
+        "network says of its fold chooses the temperature; test judges, once."
+    )
 
 
 def _figures_caption(outcome: Outcome) -> str:

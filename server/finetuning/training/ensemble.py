@@ -5,6 +5,7 @@ asked for at any other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,6 +13,13 @@ from server.finetuning.plan import Plan
 from server.finetuning.training.trainer import Inputs, Trainer
 
 _SEED_BITS = 32  # a plan's own seed has fewer, so that no network's seed is another plan's
+
+
+class Answering(Protocol):
+    """What answers rows with logits."""
+
+    def logits(self, inputs: Any) -> np.ndarray:
+        """Return the logits of rows, float [rows, classes]."""
 
 
 class Ensemble:
@@ -36,8 +44,7 @@ class Ensemble:
 
     def logits(self, inputs: Inputs) -> np.ndarray:
         """Return the mean of the networks' logits, float32 [rows, classes], nothing dropped."""
-        first, *others = (own.logits(inputs) for own in self.networks)
-        return sum(others, start=first) / np.float32(len(self.networks)) if others else first
+        return mean_logits(self.networks, inputs)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copy the weights of all networks, by name."""
@@ -48,6 +55,17 @@ class Ensemble:
             for number, own in enumerate(self.networks)
             for name, values in own.weights().items()
         }
+
+
+def mean_logits(networks: Sequence[Answering], inputs: Any) -> np.ndarray:
+    """Return the mean of networks' logits, float [rows, classes]; of a single one its own.
+
+    Args:
+        networks: at least one.
+        inputs: as they take them.
+    """
+    first, *others = (own.logits(inputs) for own in networks)
+    return sum(others, start=first) / np.float32(len(networks)) if others else first
 
 
 def parted(weights: Mapping[str, np.ndarray], count: int) -> Iterator[dict[str, np.ndarray]]:

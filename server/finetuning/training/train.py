@@ -3,6 +3,7 @@
 import hashlib
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from samplers.calibration import TemperatureFit, figures
 from server.errors import InvalidRequestError
 from server.finetuning.channel import Channel
+from server.finetuning.data.folds import Folds, folds_of
 from server.finetuning.diagnosis.diagnostics import diagnose
 from server.finetuning.examples import Examples, Splits
 from server.finetuning.outcome import Ensembled, Epoch, Figures, Member, Outcome
@@ -25,8 +27,9 @@ from server.finetuning.training.preparation import class_weights, encoded, encod
 from server.finetuning.training.recording import recorded
 from server.finetuning.training.reference import tf_idf_reference
 from server.finetuning.training.tokens import Tokens
-from server.finetuning.training.trainer import Rows, Trainer
+from server.finetuning.training.trainer import Rows
 from server.finetuning.training.trainers import new_trainer
+from server.finetuning.training.unseen import Unseen
 from server.models.tokenizer import Tokenizer
 
 CLASSIFIER = "classifier"
@@ -53,22 +56,25 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     """
     began_s = time.monotonic()
     _require_rows(splits)
+    assert not (plan.hyperparameters.cross_fitted and len(splits.calibration)), "its rows would not be read"
     encoder = encoder_of(plan, splits.train, folder, channel)
     network = network_for(plan.method, encoder.row, len(splits.classes))
     count = plan.hyperparameters.ensemble
     ensemble = Ensemble([new_trainer(plan_of_network(plan, number), network) for number in range(count)])
     train_rows, validation = encoded(encoder, splits.train), encoded(encoder, splits.validation)
+    folds = folds_of(plan, splits.train)
     prepared_s = time.monotonic() - began_s
-    runs = _train_all(plan, splits, ensemble, train_rows, validation, folder, channel)
+    runs = _train_all(plan, splits, folds, ensemble, train_rows, validation, folder, channel)
     judged_s = time.monotonic()
     calibration = encoded(encoder, splits.calibration) if len(splits.calibration) else None
+    unseen = _unseen(plan, train_rows, folds, calibration)
     test, final = encoded(encoder, splits.test), runs[0].temperature_final
-    fit = _fit(plan, ensemble, calibration)
+    fit = _fit(plan, ensemble, unseen)
     warnings = list(fit.warnings) if fit is not None else []
     served = serving_temperature(plan, fit, final)
     improved = fit.temperature if fit is not None and fit.improved else None
     logits = ensemble.logits(test.inputs)
-    reference = _reference(plan, splits, warnings)
+    reference = _reference(plan, splits, folds, warnings)
     manifest = _manifest(plan, splits, network, served=served, improved=improved, final=final)
     save_classifier(folder / CLASSIFIER, manifest, ensemble.weights(), encoder)
     outcome = Outcome(
@@ -85,9 +91,9 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
         reference=reference,
         diagnoses=[],
         search=None,
-        ensemble=_ensembled(plan, ensemble, runs, calibration, test),
+        ensemble=_ensembled(plan, ensemble, runs, unseen, test),
         parameters=ensemble.num_parameters,
-        trained_tokens=_tokens_of(plan, splits.train, epochs=sum(len(run.epochs) for run in runs)),
+        trained_tokens=_tokens_of(plan, splits.train, folds, epochs=[len(run.epochs) for run in runs]),
         seconds=prepared_s + sum(run.seconds for run in runs) + time.monotonic() - judged_s,
         warnings=[*splits.warnings, *warnings],
     )
@@ -97,6 +103,7 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
 def _train_all(
     plan: Plan,
     splits: Splits,
+    folds: Folds,
     ensemble: Ensemble,
     train_rows: Rows,
     validation: Rows,
@@ -106,18 +113,21 @@ def _train_all(
     """Train one network after another; the course of the first is told and recorded, of the others how they end."""
     runs, count = [], len(ensemble.networks)
     for number, trainer in enumerate(ensemble.networks):
-        own = plan_of_network(plan, number)
+        own, learned = plan_of_network(plan, number), folds.learned_by(number)
+        seen, rows = splits, train_rows
+        if len(learned) < len(rows):
+            seen, rows = replace(splits, train=splits.train.take(learned)), rows.take(learned)
         part = PartChannel(channel, number / count, 1 / count, quiet=number > 0)
-        checkpoints = Checkpoints(_checkpoints_of(folder, number), _fingerprint(own, splits), channel)
+        checkpoints = Checkpoints(_checkpoints_of(folder, number), _fingerprint(own, seen), channel)
         trained: list[Epoch] = []  # none, where a run before this one has trained it
         with recorded(plan, folder, channel) if number == 0 else nullcontext() as recorder:
             run = Loop(
                 trainer,
                 own,
-                train_rows,
+                rows,
                 validation,
                 part,
-                class_weights=class_weights(plan, splits),
+                class_weights=class_weights(plan, seen),
                 criterion=plan.hyperparameters.best_by,
                 checkpoints=checkpoints,
                 after_step=recorder.step if recorder else None,
@@ -134,10 +144,17 @@ def _best(run: Fitted) -> Epoch:
     return run.epochs[run.best_epoch - 1]
 
 
-def _fit(plan: Plan, network: Trainer | Ensemble, calibration: Rows | None) -> TemperatureFit | None:
-    if calibration is None:
+def _unseen(plan: Plan, train: Rows, folds: Folds, calibration: Rows | None) -> Unseen | None:
+    """Return the rows that the temperature is fitted to; None: there are none."""
+    if plan.hyperparameters.cross_fitted:
+        return Unseen(train, folds)
+    return None if calibration is None else Unseen(calibration)
+
+
+def _fit(plan: Plan, ensemble: Ensemble, unseen: Unseen | None) -> TemperatureFit | None:
+    if unseen is None or not unseen.num_rows:
         return None
-    return fitted(plan, network.logits(calibration.inputs), calibration.labels)
+    return fitted(plan, *unseen.answered(ensemble.networks))
 
 
 def _checkpoints_of(folder: Path, number: int) -> Path:
@@ -146,16 +163,17 @@ def _checkpoints_of(folder: Path, number: int) -> Path:
 
 
 def _ensembled(
-    plan: Plan, ensemble: Ensemble, runs: list[Fitted], calibration: Rows | None, test: Rows
+    plan: Plan, ensemble: Ensemble, runs: list[Fitted], unseen: Unseen | None, test: Rows
 ) -> Ensembled | None:
     """Say what an ensemble is beside its first network alone; None: there is one alone."""
     if len(runs) == 1:
         return None
-    first = ensemble.networks[0]
-    served = serving_temperature(plan, _fit(plan, first, calibration), runs[0].temperature_final)
+    first = Ensemble(ensemble.networks[:1])
+    served = serving_temperature(plan, _fit(plan, first, unseen), runs[0].temperature_final)
     return Ensembled(
         members=[Member(best_epoch=run.best_epoch, validation_nll=_best(run).validation_nll) for run in runs],
         alone=Figures(**figures(first.logits(test.inputs), test.labels, served)),
+        cross_fitted_rows=None if unseen is None or unseen.folds is None else unseen.num_rows,
     )
 
 
@@ -177,22 +195,23 @@ def _manifest(
     )
 
 
-def _reference(plan: Plan, splits: Splits, warnings: list[str]) -> Figures | None:
+def _reference(plan: Plan, splits: Splits, folds: Folds, warnings: list[str]) -> Figures | None:
     if plan.method not in TEXT_METHODS:
         return None
     try:
-        return tf_idf_reference(plan, splits)
+        return tf_idf_reference(plan, splits, folds)
     except ValueError as error:  # scikit-learn: no words at all, or training rows of one class
         warnings.append(f"TF-IDF with logistic regression could not be trained for reference: {error}")
         return None
 
 
-def _tokens_of(plan: Plan, train: Examples, *, epochs: int) -> int | None:
+def _tokens_of(plan: Plan, train: Examples, folds: Folds, *, epochs: list[int]) -> int | None:
     if plan.method not in TEXT_METHODS:
         return None
     tokens = Tokens(Tokenizer.from_folder(Path(plan.model_dir)), plan.hyperparameters.max_length)
     texts = [text.lower() for text in train.inputs] if plan.method == "dan" else train.inputs
-    return epochs * sum(map(len, tokens.encode(texts)))
+    lengths = np.array([len(ids) for ids in tokens.encode(texts)])
+    return sum(own * int(lengths[folds.learned_by(number)].sum()) for number, own in enumerate(epochs))
 
 
 def _require_rows(splits: Splits) -> None:
