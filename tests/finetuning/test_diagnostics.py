@@ -6,6 +6,7 @@ import pytest
 
 from server.finetuning.diagnosis.diagnostics import diagnose
 from server.finetuning.diagnosis.signs_of_training import reversals
+from server.finetuning.outcome import Ensembled
 from server.finetuning.training.first_steps import FirstSteps, first_steps
 from server.finetuning.training.trainer import StepFigures
 from tests.finetuning.example import epochs, outcome, plan
@@ -151,6 +152,17 @@ def test_few_calibration_rows_are_counted_and_the_fraction_is_reckoned(healthy):
     total = sum(map(sum, few.counts.values()))
     assert f"{math.ceil(100 * 200 / total) / 100:g}" in one("few_calibration_rows", few).message
     assert "few_calibration_rows" not in codes(few, plan(method="none"))  # the calibration's method
+
+
+def test_rows_that_networks_have_left_out_count_as_calibration_rows(healthy):
+    none = healthy.counts | {"calibration": [0] * 5}
+    alone = healthy.after.figures
+    for rows, fires in ((199, True), (200, False)):
+        ensemble = Ensembled(members=[], alone=alone, cross_fitted_rows=rows)
+        found = healthy.model_copy(update={"counts": none, "ensemble": ensemble})
+        assert ("few_calibration_rows" in codes(found, plan(cross_fitted=True))) == fires
+    few = found.model_copy(update={"ensemble": ensemble.model_copy(update={"cross_fitted_rows": 199})})
+    assert "Give at least 400 rows in all" in one("few_calibration_rows", few, plan(cross_fitted=True)).message
 
 
 def test_probabilities_that_are_served_wrong_are_told_by_the_test_part(healthy):

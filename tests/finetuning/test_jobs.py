@@ -227,6 +227,12 @@ REFUSED = [
     ({"hyperparameters": {"class_weight": {"a": 0}}}, "hyperparameters", "weight above 0"),
     ({"hyperparameters": {"batch_size": 2, "accumulate": 3}}, "hyperparameters", "accumulate"),
     ({"method_name": "lora", "hyperparameters": {"ensemble": 2}}, "hyperparameters", "ensemble must be 1 for lora"),
+    ({"hyperparameters": {"cross_fitted": True}}, "hyperparameters", "ensemble of at least 2"),
+    (
+        {"hyperparameters": {"ensemble": 2, "cross_fitted": True}, "calibration": {"method": "none"}},
+        "hyperparameters",
+        "choose calibration.method temperature",
+    ),
     ({"temperature": {"schedule": "linear", "start": 0}}, "temperature", "start"),
     ({"temperature": {"schedule": "constant", "start": 2, "end": 1}}, "temperature", "another schedule"),
     ({"temperature": {"schedule": "piecewise"}}, "temperature", "points"),

@@ -157,6 +157,20 @@ def test_an_ensemble_is_told_beside_its_first_network_alone(nll, claim):
     )
 
 
+def test_cross_fitted_networks_are_told_as_such():
+    members = [Member(best_epoch=epoch, validation_nll=0.3) for epoch in (8, 5, 6)]
+    ensemble = Ensembled(members=members, alone=outcome().after.figures, cross_fitted_rows=1234)
+    found, asked = outcome(ensemble=ensemble), plan(ensemble=3, cross_fitted=True)
+    shown = report_html(found, asked)
+    assert "3 cross-fitted networks" in shown
+    assert "what each network says of its fold chooses the temperature" in shown
+    assert "calibration the temperature" not in shown
+    card = model_card(found, asked, "ft")
+    assert "3 networks, each a deep averaging network, cross-fitted, that" in card
+    assert "on 1,234 training rows, each as the network that had left it out tells it" in card
+    assert "never saw" not in card
+
+
 def test_a_gain_inside_the_noise_is_no_gain():
     assert verdict(outcome(search=search(noise=0.1)))[-1].startswith("The search gained nothing that can be told from")
     assert verdict(outcome(search=search(noise=0.001)))[-1].startswith("The search gained 0.03")

@@ -1,8 +1,16 @@
-"""Trainings in a process to be killed: `python -m tests.finetuning.training_that_dies FRAMEWORK FOLDER NAME…`."""
+"""Trainings in a process to be killed.
+
+    python -m tests.finetuning.training_that_dies FRAMEWORK NETWORKS FOLDER NAME…
+
+Several networks are cross-fitted.
+"""
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from server.finetuning.training.train import train
 from tests.finetuning.digits import a_plan, digit_splits
@@ -21,11 +29,15 @@ class Spoken:
 
 
 if __name__ == "__main__":
-    framework, folder, *names = sys.argv[1:]
+    framework, networks, folder, *names = sys.argv[1:]
+    count = int(networks)
     schedule = {"schedule": "cosine", "start": 2.0, "end": 0.5, "per": "step"}
-    plan = a_plan(framework, n_epochs=6, batch_size=20, learning_rate=0.002, temperature=schedule)
+    settings = {"n_epochs": 6, "batch_size": 20, "learning_rate": 0.002, "ensemble": count, "cross_fitted": count > 1}
+    plan, splits = a_plan(framework, temperature=schedule, **settings), digit_splits(train=300)
+    if count > 1:
+        splits = replace(splits, calibration=splits.calibration.take(np.arange(0)))
     for name in names:
         (Path(folder) / name).mkdir(exist_ok=True)
-        train(plan, digit_splits(train=300), Path(folder) / name, Spoken())
+        train(plan, splits, Path(folder) / name, Spoken())
         weights = Path(folder) / name / "classifier" / "weights.safetensors"
         print("weights", hashlib.sha256(weights.read_bytes()).hexdigest(), flush=True)

@@ -40,7 +40,7 @@ def allot(labels: np.ndarray, keys: np.ndarray, shares: Sequence[float]) -> np.n
     Args:
         labels: int64 [rows], at least 1 row.
         keys: uint64 [rows].
-        shares: of the parts, each in [0, 1), together 1 at most; 0 makes an empty part.
+        shares: of the parts, each in [0, 1), together below 1; 0 makes an empty part.
 
     Returns:
         Number of each row's part, from 0, and -1 for rows in none; int64 [rows].

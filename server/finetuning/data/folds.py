@@ -58,4 +58,5 @@ def folds_of(plan: Plan, train: Examples) -> Folds:
     count = plan.hyperparameters.ensemble
     if not plan.hyperparameters.cross_fitted:
         return Folds(np.full(len(train), NO_FOLD))
-    return Folds(allot(train.labels, keys_of(train.inputs, plan.seed), [1 / count] * count))
+    share = (1 - len(np.unique(train.labels)) / len(train)) / count
+    return Folds(allot(train.labels, keys_of(train.inputs, plan.seed), [share] * count))

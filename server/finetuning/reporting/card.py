@@ -88,7 +88,7 @@ def _temperature(outcome: Outcome, plan: Plan) -> str:
     elif plan.calibration.method == "none":
         fit = "No temperature was fitted, as was asked for."
     else:
-        fit = f"No temperature improved on 1 on {rows}."
+        fit = f"On {rows}, no temperature improved on 1."
     if plan.serving_temperature == "fitted":
         why = "the fitted one" if fitted is not None else "1, for want of a better one"
     elif plan.serving_temperature == "final":

@@ -155,3 +155,11 @@ def test_steps_count_the_last_batch_that_is_not_full(look):
     changed = HYPERPARAMETERS.model_copy(update={"batch_size": 1000, "n_epochs": 7})
     found = look({"train": texts({"a": 50, "b": 50})}, hyperparameters=changed)
     assert (found.steps_per_epoch, found.steps) == (1, 7)
+
+
+def test_cross_fitted_networks_keep_no_rows_to_calibrate_and_take_steps_of_their_own(look):
+    changed = HYPERPARAMETERS.model_copy(update={"ensemble": 4, "cross_fitted": True, "batch_size": 10, "n_epochs": 3})
+    found = look({"train": texts({"a": 50, "b": 51})}, hyperparameters=changed)
+    assert found.splits == {"train": 81, "validation": 10, "calibration": 0, "test": 10}
+    assert (found.steps_per_epoch, found.steps) == (7, 3 * 4 * 7)  # 19 or 20 of 81 rows are left out
+    assert found.warnings == ["the temperature will be fitted to 79 rows; it is uncertain below 200"]

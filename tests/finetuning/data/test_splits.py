@@ -14,7 +14,7 @@ from server.finetuning.data import DataError, load_splits
 from server.finetuning.data.allotment import allot, keys_of
 from server.finetuning.data.division import PARTS
 from server.finetuning.plan import CalibrationPlan
-from tests.finetuning.data.files import plan, texts, write
+from tests.finetuning.data.files import HYPERPARAMETERS, plan, texts, write
 
 laws = settings(deadline=None, max_examples=50)  # a busy machine is no fault
 SHARES = (0.1, 0.1, 0.1)
@@ -62,6 +62,8 @@ def test_the_shares_follow_the_plan(load):
     none = CalibrationPlan(method="none", fraction=0.1)
     assert sizes(load(rows, calibration=none)) == [80, 10, 0, 10]
     assert sizes(load(rows, calibration=CalibrationPlan(method="temperature", fraction=0.5))) == [30, 10, 50, 10]
+    cross_fitted = HYPERPARAMETERS.model_copy(update={"ensemble": 2, "cross_fitted": True})
+    assert sizes(load(rows, hyperparameters=cross_fitted)) == [80, 10, 0, 10]
     own = rows | {"more": texts({"a": 3, "b": 4}, prefix="other")}
     assert sizes(load(own, test_file="more")) == [80, 10, 10, 7]
     assert sizes(load(own, validation_file="more")) == [80, 7, 10, 10]
