@@ -6,7 +6,7 @@ from server.finetuning.channel import Channel
 from server.finetuning.examples import Splits
 from server.finetuning.outcome import Outcome
 from server.finetuning.part_channel import PartChannel
-from server.finetuning.plan import Plan, SearchPlan
+from server.finetuning.plan import Hyperparameters, Plan, SearchPlan
 from server.finetuning.reporting.verdict import of_search
 from server.finetuning.training.train import train
 
@@ -34,7 +34,7 @@ def run(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome:
     from server.finetuning.search.folds import fold_training
     from server.finetuning.search.search import search
 
-    share = _share(plan.search, plan.hyperparameters.ensemble)
+    share = _share(plan.search, plan.hyperparameters)
     part = PartChannel(channel, 0.0, share)
     chosen, found, seconds = search(plan, splits, folder, part, fold_training(plan, splits, folder, part))
     channel.event("message", of_search(found), data={"best": found.best, "gain": found.gain})
@@ -42,10 +42,13 @@ def run(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome:
     return _diagnosed(outcome.model_copy(update={"search": found, "seconds": outcome.seconds + seconds}), channel)
 
 
-def _share(asked: SearchPlan, ensemble: int) -> float:
-    """Return what share of the work a search is: its folds together train one network on folds - 1 times the rows."""
+def _share(asked: SearchPlan, settings: Hyperparameters) -> float:
+    """Return what share of the work a search is: its folds together train one network on folds - 1 times the rows.
+
+    So do cross-fitted networks, each of which leaves out a fold.
+    """
     work = asked.n_trials * (asked.folds - 1)
-    return work / (work + ensemble)
+    return work / (work + settings.ensemble - settings.cross_fitted)
 
 
 def _diagnosed(outcome: Outcome, channel: Channel) -> Outcome:

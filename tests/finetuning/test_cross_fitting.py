@@ -1,5 +1,6 @@
 """Networks that leave out a fold each: who is asked for which row, what is fitted to it, and what is told of it."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,17 +10,21 @@ from safetensors.numpy import load_file
 from samplers.calibration import figures, fit_temperature
 from server.finetuning.channel import Stopped
 from server.finetuning.data.folds import Folds, folds_of
-from server.finetuning.examples import Examples
+from server.finetuning.examples import Examples, Splits
+from server.finetuning.training.bags import Bags
 from server.finetuning.training.classifier import load_classifier
 from server.finetuning.training.ensemble import plan_of_network
 from server.finetuning.training.loop import Loop
 from server.finetuning.training.network import network_for
 from server.finetuning.training.preparation import class_weights, encoded, encoder_of
+from server.finetuning.training.tokens import Tokens
 from server.finetuning.training.train import train
 from server.finetuning.training.trainer import Rows
 from server.finetuning.training.trainers import new_trainer
 from server.finetuning.training.unseen import Unseen
+from server.models.tokenizer import Tokenizer
 from tests.finetuning.digits import FRAMEWORKS, Heard, a_plan, digit_splits
+from tests.finetuning.topics import TOPICS, topics, write_model
 
 
 def pooled(rows=200):
@@ -44,8 +49,8 @@ class Fake:
 
 
 def test_each_row_is_asked_of_the_network_that_has_left_it_out_and_of_no_other():
-    rows = Rows(np.arange(6, dtype=np.float32)[:, None], np.array([1, 0, 1, 0, 1, 0]))
-    unseen = Unseen(rows, Folds(np.array([1, -1, 0, 1, 0, 2])))
+    rows, folds = Rows(np.arange(6, dtype=np.float32)[:, None], np.array([1, 0, 1, 0, 1, 0])), [1, -1, 0, 1, 0, 2]
+    unseen = Unseen([rows.take(Folds(np.array(folds)).of(number)) for number in range(3)], folded=True)
     networks = [Fake(number) for number in range(3)]
     logits, labels = unseen.answered(networks)
     assert logits.tolist() == [[0, 2], [0, 4], [1, 0], [1, 3], [2, 5]]
@@ -54,11 +59,16 @@ def test_each_row_is_asked_of_the_network_that_has_left_it_out_and_of_no_other()
     assert unseen.num_rows == 5
     logits, labels = unseen.answered(networks[:1])
     assert (logits.tolist(), labels.tolist()) == ([[0, 2], [0, 4]], [1, 1])
-    logits, labels = Unseen(rows).answered(networks)
-    assert (logits[:, 0].tolist(), labels.tolist()) == ([1.0] * 6, [1, 0, 1, 0, 1, 0])
-    assert Unseen(rows).num_rows == 6
-    none = Unseen(rows, Folds(np.full(6, -1)))
+    none = Unseen([rows.take(np.arange(0))] * 3, folded=True)
     assert (none.num_rows, len(none.answered(networks)[0])) == (0, 0)
+
+
+def test_rows_that_nobody_has_seen_are_asked_of_all():
+    rows = Rows(np.arange(6, dtype=np.float32)[:, None], np.array([1, 0, 1, 0, 1, 0]))
+    unseen = Unseen([rows] * 3, folded=False)
+    logits, labels = unseen.answered([Fake(number) for number in range(3)])
+    assert (logits[:, 0].tolist(), labels.tolist()) == ([1.0] * 6, [1, 0, 1, 0, 1, 0])
+    assert unseen.num_rows == 6
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -88,6 +98,38 @@ def test_networks_that_are_trained_one_by_one_say_the_same(framework, tmp_path):
     assert outcome.ensemble.cross_fitted_rows == outcome.calibration_rows == sum(len(labels) for _, labels in unseen)
     assert outcome.calibration_rows == 190, "all but a row of each class"
     assert sum(outcome.counts["calibration"]) == 0
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_vocabulary_is_learned_from_the_texts_that_its_network_learns_from(framework, tmp_path):
+    """Every text has a word of its own, and shares another with one text: where they are apart, nobody knows that."""
+    model_dir = write_model(tmp_path / "model")
+    parts = [topics(rows, seed) for seed, rows in enumerate((60, 40, 0, 60))]
+    splits = Splits(*parts, classes=tuple(TOPICS))
+    paired = [f"{text} pair{place // 2} alone{place}" for place, text in enumerate(splits.train.inputs)]
+    splits = replace(splits, train=Examples(paired, splits.train.labels))
+    settings = {"n_epochs": 6, "batch_size": 16, "learning_rate": 0.01}
+    plan = a_plan(framework, "dan", model_dir=model_dir, ensemble=3, cross_fitted=True, **settings)
+    outcome = train(plan, splits, tmp_path, Heard())
+    folds = folds_of(plan, splits.train)
+    tokens = Tokens(Tokenizer.from_folder(model_dir), 64)
+    written = load_file(tmp_path / "classifier" / "encoder.safetensors")
+    apart = 0
+    for number in range(3):
+        texts = splits.train.take(folds.learned_by(number)).inputs
+        own = Bags.of_training(tokens, texts)
+        np.testing.assert_array_equal(written[f"network.{number}/vocabulary"], own.arrays()["vocabulary"])
+        words = Counter(word for text in texts for word in set(text.split()))
+        apart += sum(count == 1 and word.startswith("pair") for word, count in words.items())
+    assert apart > 10
+    answers = load_classifier(tmp_path / "classifier").logits(splits.test.inputs)
+    assert figures(answers, splits.test.labels, 1.0)["nll"] == pytest.approx(outcome.before.figures.nll, abs=1e-9)
+    other = load_classifier(tmp_path / "classifier", framework=FRAMEWORKS[framework == "torch"])
+    np.testing.assert_allclose(other.logits(splits.test.inputs), answers, atol=1e-4)
+    assert outcome.after.figures.accuracy > 0.95
+    assert outcome.reference.accuracy > 0.95
+    read = sum(6 * len(folds.learned_by(number)) for number in range(3))
+    assert outcome.trained_tokens == read * 10, "texts of ten words"
 
 
 def test_both_frameworks_cross_fit_alike(tmp_path):

@@ -4,40 +4,23 @@ import json
 
 import numpy as np
 import pytest
-import tokenizers
 from safetensors.numpy import load_file
-from tokenizers import models, pre_tokenizers
 
 from samplers.calibration import fit_temperature, nll, probabilities
 from server.errors import InvalidRequestError
 from server.finetuning.channel import Stopped
 from server.finetuning.errors import ClassifierError
-from server.finetuning.examples import Examples, Splits
+from server.finetuning.examples import Splits
 from server.finetuning.training.classifier import load_classifier
 from server.finetuning.training.preparation import class_weights
 from server.finetuning.training.train import train
 from tests.finetuning.digits import FRAMEWORKS, Heard, a_plan, digit_splits
-
-TOPICS = {"sea": "ship wave salt harbour sail tide", "bread": "flour oven yeast crust dough bake"}
+from tests.finetuning.topics import TOPICS, topics, write_model
 
 
 @pytest.fixture
 def model_dir(tmp_path):
-    """Write a tokenizer of whole words."""
-    words = [*" ".join(TOPICS.values()).split(), "the", "a", "of"]
-    tokenizer = tokenizers.Tokenizer(models.WordLevel({word: place for place, word in enumerate(["?", *words])}, "?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    (tmp_path / "model").mkdir()
-    tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
-    return tmp_path / "model"
-
-
-def topics(rows, seed):
-    random = np.random.default_rng(seed)
-    labels = np.arange(rows) % 2
-    vocabularies = [words.split() for words in TOPICS.values()]
-    texts = [" ".join(random.choice([*vocabularies[label], "the", "a", "of"], 8)) for label in labels]
-    return Examples(texts, labels)
+    return write_model(tmp_path / "model")
 
 
 def topic_splits():

@@ -7,7 +7,7 @@ manifest with the SHA-256 of each. Nothing in it is code. Its weights fit either
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from server.finetuning.plan import TEXT_METHODS, Method
 from server.finetuning.training.durable import MANIFEST, DamagedError, checked_manifest, write_arrays, write_folder
 from server.finetuning.training.embedding import model_embed
 from server.finetuning.training.ensemble import Ensemble, parted
-from server.finetuning.training.inputs import Encoder, load_encoder, require_kind
+from server.finetuning.training.inputs import load_encoder, require_kind
 from server.finetuning.training.network import Network
 from server.finetuning.training.tokens import Given, Tokens
 from server.finetuning.training.trainers import trainer_of
@@ -43,11 +43,12 @@ class Manifest(BaseModel):
         model_dir: folder of that model.
         max_length: tokens of a text that are read.
         classes: names, in the order of the logits.
-        network: its layers.
+        network: its layers; of several that have encoders of their own the first one's, and others differ in `inputs`.
         temperature_served: that logits are divided by.
         temperature_fitted: to the calibration part; None: none was, or 1 was as good.
         temperature_final: of the loss at the end of training.
         ensemble: networks whose logits are averaged, ≥ 1.
+        encoders: that they read with: one, or one each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +65,7 @@ class Manifest(BaseModel):
     temperature_fitted: float | None
     temperature_final: float
     ensemble: int = 1
+    encoders: int = 1
 
 
 class Classifier:
@@ -73,9 +75,9 @@ class Classifier:
         manifest: what is known of it.
     """
 
-    def __init__(self, manifest: Manifest, encoder: Encoder, networks: Ensemble) -> None:
+    def __init__(self, manifest: Manifest, networks: Ensemble) -> None:
         """Put the parts together; see `load_classifier`."""
-        self.manifest, self._encoder, self._networks = manifest, encoder, networks
+        self.manifest, self._networks = manifest, networks
 
     @property
     def classes(self) -> Sequence[str]:
@@ -100,25 +102,24 @@ class Classifier:
             return np.zeros((0, len(self.classes)), np.float32)
         if self.manifest.method in TEXT_METHODS or isinstance(inputs[0], str):
             require_kind(self.manifest.method, inputs)
-        return self._networks.logits(self._encoder.encode(inputs))
+        return self._networks.logits(inputs)
 
 
-def save_classifier(folder: Path, manifest: Manifest, weights: Mapping[str, np.ndarray], encoder: Encoder) -> None:
+def save_classifier(folder: Path, manifest: Manifest, networks: Ensemble) -> None:
     """Write a classifier's folder, whole or not at all, in the place of one that is there.
 
     Args:
         folder: its parent exists.
         manifest: what is known of it.
-        weights: of the network, or of all of an ensemble.
-        encoder: of its inputs.
+        networks: with their encoders.
 
     Raises:
         DiskFullError: there is no room.
         StorageError: the folder cannot be written for another reason.
     """
     files = {
-        _WEIGHTS: lambda path: write_arrays(path, weights),
-        _ENCODER: lambda path: write_arrays(path, encoder.arrays()),
+        _WEIGHTS: lambda path: write_arrays(path, networks.weights()),
+        _ENCODER: lambda path: write_arrays(path, networks.arrays()),
     }
     if manifest.method in TEXT_METHODS:
         tokenizer = Path(manifest.model_dir) / _TOKENIZER
@@ -151,9 +152,12 @@ def load_classifier(folder: Path, *, framework: Literal["torch", "tensorflow"] |
     embed = None
     if manifest.method == "linear_probe" and tokens is not None:
         embed = model_embed(reckoner, Path(manifest.model_dir), tokens, manifest.max_length)
-    encoder = load_encoder(manifest.method, arrays, tokens, embed)
+    encoders = [load_encoder(manifest.method, own, tokens, embed) for own in parted(arrays, manifest.encoders)]
+    shapes = [manifest.network] * manifest.ensemble
+    if len(encoders) > 1:
+        shapes = [manifest.network.model_copy(update={"inputs": own.row}) for own in encoders]
     networks = [
-        trainer_of(reckoner, manifest.network, own, model_dir=manifest.model_dir)
-        for own in parted(weights, manifest.ensemble)
+        trainer_of(reckoner, shape, own, model_dir=manifest.model_dir)
+        for shape, own in zip(shapes, parted(weights, manifest.ensemble), strict=True)
     ]
-    return Classifier(manifest, encoder, Ensemble(networks))
+    return Classifier(manifest, Ensemble(networks, encoders))

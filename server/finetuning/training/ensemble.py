@@ -10,7 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from server.finetuning.plan import Plan
-from server.finetuning.training.trainer import Inputs, Trainer
+from server.finetuning.training.inputs import Encoder
+from server.finetuning.training.tokens import Given
+from server.finetuning.training.trainer import Trainer
 
 _SEED_BITS = 32  # a plan's own seed has fewer, so that no network's seed is another plan's
 
@@ -27,57 +29,69 @@ class Ensemble:
 
     Attributes:
         networks: in order, at least one.
+        encoders: one that they share, or one each.
     """
 
-    def __init__(self, networks: Sequence[Trainer]) -> None:
+    def __init__(self, networks: Sequence[Trainer], encoders: Sequence[Encoder]) -> None:
         """Put networks together.
 
         Args:
-            networks: of one shape, at least one.
+            networks: of as many classes, at least one.
+            encoders: one that all of them read with, or one each.
         """
-        self.networks = tuple(networks)
+        assert len(encoders) in (1, len(networks)), "networks share an encoder, or have one each"
+        self.networks, self.encoders = tuple(networks), tuple(encoders)
 
     @property
     def num_parameters(self) -> int:
         """Trained weights of all of them."""
         return sum(own.num_parameters for own in self.networks)
 
-    def logits(self, inputs: Inputs) -> np.ndarray:
-        """Return the mean of the networks' logits, float32 [rows, classes], nothing dropped."""
-        return mean_logits(self.networks, inputs)
+    def logits(self, inputs: Given) -> np.ndarray:
+        """Return the mean of the networks' logits, float32 [rows, classes], nothing dropped.
+
+        Args:
+            inputs: as encoders take them, at least one.
+        """
+        read = [own.encode(inputs) for own in self.encoders]
+        return mean_logits(self.networks, read if len(read) > 1 else read * len(self.networks))
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copy the weights of all networks, by name."""
-        if len(self.networks) == 1:
-            return self.networks[0].weights()
-        return {
-            _prefix(number) + name: values
-            for number, own in enumerate(self.networks)
-            for name, values in own.weights().items()
-        }
+        return _together([own.weights() for own in self.networks])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what the encoders have learned, by name."""
+        return _together([own.arrays() for own in self.encoders])
 
 
-def mean_logits(networks: Sequence[Answering], inputs: Any) -> np.ndarray:
+def mean_logits(networks: Sequence[Answering], inputs: Sequence[Any]) -> np.ndarray:
     """Return the mean of networks' logits, float [rows, classes]; of a single one its own.
 
     Args:
         networks: at least one.
-        inputs: as they take them.
+        inputs: the same rows for each network, as it takes them.
     """
-    first, *others = (own.logits(inputs) for own in networks)
+    first, *others = (network.logits(own) for network, own in zip(networks, inputs, strict=True))
     return sum(others, start=first) / np.float32(len(networks)) if others else first
 
 
-def parted(weights: Mapping[str, np.ndarray], count: int) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the weights of each network, as `Ensemble.weights` put them together.
+def _together(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    if len(parts) == 1:
+        return parts[0]
+    return {_prefix(number) + name: values for number, own in enumerate(parts) for name, values in own.items()}
+
+
+def parted(arrays: Mapping[str, np.ndarray], count: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the weights of each network, or the arrays of each encoder, as `Ensemble` put them together.
 
     Args:
-        weights: by name.
-        count: of networks.
+        arrays: by name.
+        count: of networks or encoders.
     """
     for number in range(count):
         prefix = _prefix(number) if count > 1 else ""
-        yield {name.removeprefix(prefix): values for name, values in weights.items() if name.startswith(prefix)}
+        yield {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
 
 
 def plan_of_network(plan: Plan, number: int) -> Plan:

@@ -6,6 +6,7 @@ import numpy as np
 
 from server.errors import InvalidRequestError
 from server.finetuning.channel import Channel, Stopped
+from server.finetuning.data.folds import Folds
 from server.finetuning.examples import Examples, Splits
 from server.finetuning.plan import TEXT_METHODS, Plan
 from server.finetuning.training.embedding import fingerprint, kept_on_disk, model_embed
@@ -44,6 +45,29 @@ def encoder_of(plan: Plan, train: Examples, folder: Path, channel: Channel) -> E
     embed = model_embed(plan.framework, model_dir, tokens, max_length)
     of = f"{plan.framework} {max_length} {fingerprint(model_dir)}"
     return encoder_for(plan.method, train.inputs, tokens, kept_on_disk(embed, folder / EMBEDDINGS, of, told))
+
+
+def encoders_of(plan: Plan, train: Examples, folds: Folds, folder: Path, channel: Channel) -> list[Encoder]:
+    """Make the encoders of a plan's networks: one that they share, or one each.
+
+    Cross-fitted networks of `dan` have one each, learned from the rows that the network learns from: whether a word is
+    in a vocabulary may hang on a single text, and the texts of a fold shall be as new to its network as any others.
+    Means and deviations hang on no single row, and are shared.
+
+    Args:
+        plan: what is trained.
+        train: the training part.
+        folds: of it.
+        folder: of the job; see `encoder_of`.
+        channel: likewise.
+
+    Raises:
+        InvalidRequestError: the rows are not what the method takes.
+    """
+    if plan.method != "dan" or not plan.hyperparameters.cross_fitted:
+        return [encoder_of(plan, train, folder, channel)]
+    parts = [train.take(folds.learned_by(number)) for number in range(plan.hyperparameters.ensemble)]
+    return [encoder_of(plan, part, folder, channel) for part in parts]
 
 
 def encoded(encoder: Encoder, examples: Examples) -> Rows:

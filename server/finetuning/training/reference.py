@@ -40,10 +40,13 @@ def tf_idf_reference(plan: Plan, splits: Splits, folds: Folds) -> Figures:
     cross_fitted = plan.hyperparameters.cross_fitted
     count = plan.hyperparameters.ensemble if cross_fitted else 1
     models = [_Model(splits, splits.train.take(folds.learned_by(number))) for number in range(count)]
-    unseen = Unseen(splits.train, folds) if cross_fitted else Unseen(splits.calibration)
+    unseen = Unseen([splits.calibration], folded=False)
+    if cross_fitted:
+        unseen = Unseen([splits.train.take(folds.of(number)) for number in range(count)], folded=True)
     fit = fitted(plan, *unseen.answered(models)) if unseen.num_rows else None
     temperature = serving_temperature(plan.model_copy(update={"serving_temperature": "fitted"}), fit, 1.0)
-    return Figures(**figures(mean_logits(models, splits.test.inputs), splits.test.labels, temperature))
+    logits = mean_logits(models, [splits.test.inputs] * count)
+    return Figures(**figures(logits, splits.test.labels, temperature))
 
 
 class _Model:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +20,17 @@ from server.finetuning.part_channel import PartChannel
 from server.finetuning.plan import TEXT_METHODS, Plan
 from server.finetuning.training.checkpoints import Checkpoints
 from server.finetuning.training.classifier import Manifest, save_classifier
-from server.finetuning.training.ensemble import Ensemble, plan_of_network
+from server.finetuning.training.ensemble import Ensemble, mean_logits, plan_of_network
 from server.finetuning.training.evaluation import confused, fitted, judge, serving_temperature
+from server.finetuning.training.inputs import Encoder
 from server.finetuning.training.loop import Fitted, Loop
-from server.finetuning.training.network import Network, network_for
-from server.finetuning.training.preparation import class_weights, encoded, encoder_of
+from server.finetuning.training.network import network_for
+from server.finetuning.training.preparation import class_weights, encoders_of
+from server.finetuning.training.reading import Reading
 from server.finetuning.training.recording import recorded
 from server.finetuning.training.reference import tf_idf_reference
 from server.finetuning.training.tokens import Tokens
-from server.finetuning.training.trainer import Rows
+from server.finetuning.training.trainer import Rows, Trainer
 from server.finetuning.training.trainers import new_trainer
 from server.finetuning.training.unseen import Unseen
 from server.models.tokenizer import Tokenizer
@@ -57,26 +60,24 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     began_s = time.monotonic()
     _require_rows(splits)
     assert not (plan.hyperparameters.cross_fitted and len(splits.calibration)), "its rows would not be read"
-    encoder = encoder_of(plan, splits.train, folder, channel)
-    network = network_for(plan.method, encoder.row, len(splits.classes))
-    count = plan.hyperparameters.ensemble
-    ensemble = Ensemble([new_trainer(plan_of_network(plan, number), network) for number in range(count)])
-    train_rows, validation = encoded(encoder, splits.train), encoded(encoder, splits.validation)
     folds = folds_of(plan, splits.train)
+    encoders = encoders_of(plan, splits.train, folds, folder, channel)
+    ensemble = _new_ensemble(plan, encoders, len(splits.classes))
+    reading = Reading(encoders, splits)
     prepared_s = time.monotonic() - began_s
-    runs = _train_all(plan, splits, folds, ensemble, train_rows, validation, folder, channel)
+    runs = _train_all(plan, splits, folds, ensemble, reading, folder, channel)
     judged_s = time.monotonic()
-    calibration = encoded(encoder, splits.calibration) if len(splits.calibration) else None
-    unseen = _unseen(plan, train_rows, folds, calibration)
-    test, final = encoded(encoder, splits.test), runs[0].temperature_final
-    fit = _fit(plan, ensemble, unseen)
+    networks, final, labels = ensemble.networks, runs[0].temperature_final, splits.test.labels
+    unseen = _unseen(plan, splits, folds, reading)
+    fit = _fit(plan, networks, unseen)
     warnings = list(fit.warnings) if fit is not None else []
     served = serving_temperature(plan, fit, final)
     improved = fit.temperature if fit is not None and fit.improved else None
-    logits = ensemble.logits(test.inputs)
+    test = [reading.rows("test", number).inputs for number in range(len(networks))]
+    logits = mean_logits(networks, test)
     reference = _reference(plan, splits, folds, warnings)
-    manifest = _manifest(plan, splits, network, served=served, improved=improved, final=final)
-    save_classifier(folder / CLASSIFIER, manifest, ensemble.weights(), encoder)
+    manifest = _manifest(plan, splits, encoders, served=served, improved=improved, final=final)
+    save_classifier(folder / CLASSIFIER, manifest, ensemble)
     outcome = Outcome(
         classes=list(splits.classes),
         counts={name: _counts(part, len(splits.classes)) for name, part in _parts(splits).items()},
@@ -85,13 +86,13 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
         temperature_final=final,
         temperature_fitted=improved,
         temperature_served=served,
-        before=judge(logits, test.labels, 1.0, plan.seed),
-        after=judge(logits, test.labels, served, plan.seed),
-        confusion=confused(logits, test.labels),
+        before=judge(logits, labels, 1.0, plan.seed),
+        after=judge(logits, labels, served, plan.seed),
+        confusion=confused(logits, labels),
         reference=reference,
         diagnoses=[],
         search=None,
-        ensemble=_ensembled(plan, ensemble, runs, unseen, test),
+        ensemble=_ensembled(plan, networks[0], runs, unseen, Rows(test[0], labels)),
         parameters=ensemble.num_parameters,
         trained_tokens=_tokens_of(plan, splits.train, folds, epochs=[len(run.epochs) for run in runs]),
         seconds=prepared_s + sum(run.seconds for run in runs) + time.monotonic() - judged_s,
@@ -100,32 +101,33 @@ def train(plan: Plan, splits: Splits, folder: Path, channel: Channel) -> Outcome
     return outcome.model_copy(update={"diagnoses": diagnose(plan, outcome, runs[0].first)})
 
 
+def _new_ensemble(plan: Plan, encoders: Sequence[Encoder], classes: int) -> Ensemble:
+    shapes = [network_for(plan.method, own.row, classes) for own in encoders]
+    count = plan.hyperparameters.ensemble
+    return Ensemble(
+        [new_trainer(plan_of_network(plan, number), shapes[number % len(shapes)]) for number in range(count)], encoders
+    )
+
+
 def _train_all(
-    plan: Plan,
-    splits: Splits,
-    folds: Folds,
-    ensemble: Ensemble,
-    train_rows: Rows,
-    validation: Rows,
-    folder: Path,
-    channel: Channel,
+    plan: Plan, splits: Splits, folds: Folds, ensemble: Ensemble, reading: Reading, folder: Path, channel: Channel
 ) -> list[Fitted]:
     """Train one network after another; the course of the first is told and recorded, of the others how they end."""
     runs, count = [], len(ensemble.networks)
     for number, trainer in enumerate(ensemble.networks):
         own, learned = plan_of_network(plan, number), folds.learned_by(number)
-        seen, rows = splits, train_rows
+        seen, rows = splits, reading.rows("train", number)
         if len(learned) < len(rows):
             seen, rows = replace(splits, train=splits.train.take(learned)), rows.take(learned)
         part = PartChannel(channel, number / count, 1 / count, quiet=number > 0)
-        checkpoints = Checkpoints(_checkpoints_of(folder, number), _fingerprint(own, seen), channel)
+        checkpoints = Checkpoints(_checkpoints_of(folder, number), _fingerprint(own, splits), channel)
         trained: list[Epoch] = []  # none, where a run before this one has trained it
         with recorded(plan, folder, channel) if number == 0 else nullcontext() as recorder:
             run = Loop(
                 trainer,
                 own,
                 rows,
-                validation,
+                reading.rows("validation", number),
                 part,
                 class_weights=class_weights(plan, seen),
                 criterion=plan.hyperparameters.best_by,
@@ -144,17 +146,20 @@ def _best(run: Fitted) -> Epoch:
     return run.epochs[run.best_epoch - 1]
 
 
-def _unseen(plan: Plan, train: Rows, folds: Folds, calibration: Rows | None) -> Unseen | None:
+def _unseen(plan: Plan, splits: Splits, folds: Folds, reading: Reading) -> Unseen | None:
     """Return the rows that the temperature is fitted to; None: there are none."""
+    numbers = range(plan.hyperparameters.ensemble)
     if plan.hyperparameters.cross_fitted:
-        return Unseen(train, folds)
-    return None if calibration is None else Unseen(calibration)
+        return Unseen([reading.rows("train", number).take(folds.of(number)) for number in numbers], folded=True)
+    if not len(splits.calibration):
+        return None
+    return Unseen([reading.rows("calibration", number) for number in numbers], folded=False)
 
 
-def _fit(plan: Plan, ensemble: Ensemble, unseen: Unseen | None) -> TemperatureFit | None:
+def _fit(plan: Plan, networks: Sequence[Trainer], unseen: Unseen | None) -> TemperatureFit | None:
     if unseen is None or not unseen.num_rows:
         return None
-    return fitted(plan, *unseen.answered(ensemble.networks))
+    return fitted(plan, *unseen.answered(networks))
 
 
 def _checkpoints_of(folder: Path, number: int) -> Path:
@@ -162,23 +167,20 @@ def _checkpoints_of(folder: Path, number: int) -> Path:
     return own if number == 0 else own / f"network-{number}"
 
 
-def _ensembled(
-    plan: Plan, ensemble: Ensemble, runs: list[Fitted], unseen: Unseen | None, test: Rows
-) -> Ensembled | None:
+def _ensembled(plan: Plan, first: Trainer, runs: list[Fitted], unseen: Unseen | None, test: Rows) -> Ensembled | None:
     """Say what an ensemble is beside its first network alone; None: there is one alone."""
     if len(runs) == 1:
         return None
-    first = Ensemble(ensemble.networks[:1])
-    served = serving_temperature(plan, _fit(plan, first, unseen), runs[0].temperature_final)
+    served = serving_temperature(plan, _fit(plan, [first], unseen), runs[0].temperature_final)
     return Ensembled(
         members=[Member(best_epoch=run.best_epoch, validation_nll=_best(run).validation_nll) for run in runs],
         alone=Figures(**figures(first.logits(test.inputs), test.labels, served)),
-        cross_fitted_rows=None if unseen is None or unseen.folds is None else unseen.num_rows,
+        cross_fitted_rows=unseen.num_rows if unseen is not None and unseen.folded else None,
     )
 
 
 def _manifest(
-    plan: Plan, splits: Splits, network: Network, *, served: float, improved: float | None, final: float
+    plan: Plan, splits: Splits, encoders: Sequence[Encoder], *, served: float, improved: float | None, final: float
 ) -> Manifest:
     return Manifest(
         method=plan.method,
@@ -187,11 +189,12 @@ def _manifest(
         model_dir=plan.model_dir,
         max_length=plan.hyperparameters.max_length,
         classes=list(splits.classes),
-        network=network,
+        network=network_for(plan.method, encoders[0].row, len(splits.classes)),
         temperature_served=served,
         temperature_fitted=improved,
         temperature_final=final,
         ensemble=plan.hyperparameters.ensemble,
+        encoders=len(encoders),
     )
 
 

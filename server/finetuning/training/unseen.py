@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from server.finetuning.data.folds import Folds
 from server.finetuning.examples import Examples
 from server.finetuning.training.ensemble import Answering, mean_logits
 from server.finetuning.training.trainer import Rows
@@ -17,35 +16,34 @@ from server.finetuning.training.trainer import Rows
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Labelled rows, and who has not seen them.
+    """Labelled rows, and who is asked for which.
 
     Attributes:
-        rows: as those who are asked take them.
-        folds: whose rows are unseen by one network each; None: all networks have seen none of the rows.
+        parts: for each network the rows that it is asked for, as it takes them.
+        folded: whether these are its fold, which it alone has not seen; else they are the same for all.
     """
 
-    rows: Rows | Examples
-    folds: Folds | None = None
+    parts: Sequence[Rows | Examples]
+    folded: bool
 
     @property
     def num_rows(self) -> int:
-        """Rows that somebody can be asked for."""
-        return len(self.rows) if self.folds is None else self.folds.num_rows
+        """Different rows that somebody is asked for."""
+        return sum(map(len, self.parts)) if self.folded else len(self.parts[0])
 
     def answered(self, networks: Sequence[Answering]) -> tuple[np.ndarray, np.ndarray]:
         """Ask networks for the rows that they have not seen.
 
         Args:
-            networks: at least one; with folds the first ones of those that the folds are of, for whose rows alone they
-                are asked.
+            networks: the first ones of all, at least one.
 
         Returns:
-            Logits, float [rows, classes], the mean of all networks or with folds of one each, fold by fold; and labels,
-            int64 [rows].
+            Logits, float [rows, classes], those of a fold's rows by its network, of others the mean; and labels, int64
+            [rows].
         """
-        if self.folds is None:
-            return mean_logits(networks, self.rows.inputs), self.rows.labels
-        parts = [self.rows.take(self.folds.of(number)) for number in range(len(networks))]
+        parts = self.parts[: len(networks)]
+        if not self.folded:
+            return mean_logits(networks, [part.inputs for part in parts]), parts[0].labels
         logits = [network.logits(part.inputs) for network, part in zip(networks, parts, strict=True) if len(part)]
         labels = np.concatenate([part.labels for part in parts])
         return np.concatenate(logits) if logits else np.zeros((0, 1), np.float32), labels
