@@ -33,15 +33,15 @@ class MatrixRegisters {
 
   // Multiply up to 32 rows by one tile of weights. Arguments as for `tile_rows`, but that `weights.from(first)` points to
   // packed numbers; those that lie Weights::kAhead bytes further are asked for before their turn, if that is not 0.
-  template <typename Weights, typename E>
+  template <typename Weights>
   void multiply(int64_t rows, const BFloat16* x, int64_t stride, int64_t in, const Weights& weights, int64_t row,
-                int64_t column, const E& finish) {
+                int64_t column, const Finish& finish) {
     shape(rows);
     if (rows > kRows)
       accumulate<true>(rows, x, stride, in, weights);
     else
       accumulate<false>(rows, x, stride, in, weights);
-    for (int64_t r = 0; r < rows; ++r) finish(row + r, column, {load(sums_ + r * kTile), load(sums_ + r * kTile + kLanes)});
+    finish(row, rows, column, sums_);
   }
 
  private:

@@ -18,9 +18,8 @@ struct Packed {
   const BFloat16* from(int64_t) const { return weights; }
 };
 
-template <typename E>
-void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int64_t in, const BFloat16* packed,
-                           const E& finish) {
+inline void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int64_t in, const BFloat16* packed,
+                                  const Finish& finish) {
   const int64_t tiles = (finish.out_features + kTile - 1) / kTile;
   parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
     MatrixRegisters registers;
@@ -35,8 +34,8 @@ void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int6
 #endif
 
 // x [rows, in], a row every `stride`, by weights that are packed by tiles, [tiles, in, 32].
-template <typename T, typename E>
-void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const T* packed, const E& finish) {
+template <typename T>
+void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const T* packed, const Finish& finish) {
 #if defined(KELVIN_MATRIX_REGISTERS)
   if constexpr (std::is_same_v<T, BFloat16>)
     if (matrix_registers()) return multiply_in_registers(x, rows, stride, in, packed, finish);

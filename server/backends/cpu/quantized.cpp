@@ -71,9 +71,8 @@ struct Widened {
   const BFloat16* from(int64_t) const { return numbers; }
 };
 
-template <typename E>
 void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed,
-                           const E& finish) {
+                           const Finish& finish) {
   const int64_t tiles = (finish.out_features + kTile - 1) / kTile, tile_bytes = groups_of(in) * kGroupBytes;
   parallel_for(tiles, 1, [&](int64_t begin, int64_t end) {
     BFloat16* room = room_for<BFloat16>(in);
@@ -98,8 +97,8 @@ void multiply_in_registers(const BFloat16* x, int64_t rows, int64_t stride, int6
 
 #endif
 
-template <typename T, typename E>
-void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed, const E& finish) {
+template <typename T>
+void multiply(const T* x, int64_t rows, int64_t stride, int64_t in, const uint8_t* packed, const Finish& finish) {
 #if defined(KELVIN_MATRIX_REGISTERS)
   if constexpr (std::is_same_v<T, BFloat16>)
     if (matrix_registers()) return multiply_in_registers(x, rows, stride, in, packed, finish);

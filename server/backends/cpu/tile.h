@@ -58,9 +58,9 @@ struct Inputs {
 };
 
 // Weights come in spans of inputs: `weights.from(first)` reads one, a step at a time.
-template <typename T, int64_t kCount, typename Weights, typename E>
+template <typename T, int64_t kCount, typename Weights>
 void tile_rows(const T* x, int64_t stride, int64_t in, const Weights& weights, int64_t row, int64_t column,
-               const E& finish) {
+               const Finish& finish) {
   Floats acc[kCount][2] = {};
   for (int64_t first = 0; first < in; first += weights.span(in)) {
     const auto part = weights.from(first);
@@ -76,7 +76,7 @@ void tile_rows(const T* x, int64_t stride, int64_t in, const Weights& weights, i
       inputs.advance();
     }
   }
-  for (int64_t r = 0; r < kCount; ++r) finish(row + r, column, acc[r]);
+  finish(row, kCount, column, reinterpret_cast<const float*>(acc));
 }
 
 // Multiply `count` rows, twelve at most, by one tile.
