@@ -2,9 +2,7 @@
 
 import os
 
-os.environ.setdefault(
-    "VLLM_ENABLE_V1_MULTIPROCESSING", "0"
-)  # its threads are those of this process
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # its threads are those of this process
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GB
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
