@@ -35,7 +35,7 @@ class TorchBackend:
     """Runs a decoder over fixed slots; see `Backend` for what each method promises.
 
     On CPU with Kelvin's kernels a row's logits are the same bits whatever else is in the batch, from the first token
-    on: a block is one kernel, so that there is nothing to compile at run time. On CUDA decoding starts in eager mode; a
+    on: all blocks are one operator, and nothing is compiled at run time. On CUDA decoding starts in eager mode; a
     step compiled in the background takes over when it is ready, and then steps are graphs over static arrays (see
     `StaticDecoding`).
     """

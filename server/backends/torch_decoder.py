@@ -138,6 +138,7 @@ class Decoder(nn.Module):
 
     def _plan_blocks(self) -> Tensor:
         spec = self.spec
+        """Write down every block there is, for the operator; an embedder has fewer than the model's description."""
         shape = spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.intermediate_size, spec.activation, spec.gated
         plans = (
             self.operators.plan_block(

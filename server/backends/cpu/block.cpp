@@ -78,7 +78,8 @@ struct Block {
     const Tensor y = empty(x.sizes(), x.scalar_type());
     add_product(x, attend_to(x, places), out, out_bias, post_attention_norm, y);
     const Tensor h = normalize(parallel_residual ? x : y, mlp_norm, mlp_norm_bias, eps, centred);
-    const Tensor u = (has_codes(up) ? linear_int8_activated : linear_activated)(h, up, intermediate_size, up_bias, activation, gated);
+    const auto activated = has_codes(up) ? linear_int8_activated : linear_activated;
+    const Tensor u = activated(h, up, intermediate_size, up_bias, activation, gated);
     add_product(y, u, down, down_bias, post_mlp_norm, result);
   }
 

@@ -45,7 +45,7 @@ class MatrixRegisters {
   }
 
  private:
-  static constexpr int64_t kRows = 16, kLine = 64;            // of a register: rows, and the bytes of each
+  static constexpr int64_t kRows = 16, kLine = 64;  // of a register: rows, and the bytes of each
 
   struct __attribute__((packed)) Shapes {
     uint8_t palette = 1, start = 0, reserved[14] = {};
