@@ -24,6 +24,33 @@ inline bool matrix_registers() {
   return granted;
 }
 
+// Bytes that are asked for while others are multiplied, before their turn: as many lines of the cache with every 32 inputs
+// as bring all of them within so many products, so that memory always sends and never has to send all at once.
+class Ahead {
+ public:
+  Ahead() = default;
+  Ahead(const void* bytes, int64_t count, int64_t products)
+      : at_(static_cast<const char*>(bytes)), end_(at_ + count), lines_(kMost) {
+    while (lines_ > kLeast && lines_ / 2 * products >= kMost) lines_ /= 2;
+  }
+
+  // How many lines to ask for now: 32, 16, 8, 4 or none.
+  int64_t lines() const { return at_ < end_ ? lines_ : 0; }
+
+  template <int64_t kLines>
+  void ask() {
+#pragma GCC unroll 32
+    for (int64_t line = 0; line < kLines; ++line) __builtin_prefetch(at_ + line * kLine, 0, 2);
+    at_ += kLines * kLine;
+  }
+
+ private:
+  static constexpr int64_t kLine = 64, kMost = kMatrixInputs * kTile * sizeof(BFloat16) / kLine, kLeast = 4;
+
+  const char *at_ = nullptr, *end_ = nullptr;
+  int64_t lines_ = 0;
+};
+
 // A thread's registers while it multiplies; given back at the end, for others need not save what nobody reads. Sums are in
 // 0 and 1, of the second 16 rows in 2 and 3; inputs in 4, of the second rows in 5; weights in 6 and 7. Compilers want
 // these numbers written out.
@@ -32,15 +59,31 @@ class MatrixRegisters {
   ~MatrixRegisters() { _tile_release(); }
 
   // Multiply up to 32 rows by one tile of weights. Arguments as for `tile_rows`, but that `weights.from(first)` points to
-  // packed numbers; those that lie Weights::kAhead bytes further are asked for before their turn, if that is not 0.
+  // packed numbers.
   template <typename Weights>
   void multiply(int64_t rows, const BFloat16* x, int64_t stride, int64_t in, const Weights& weights, int64_t row,
                 int64_t column, const Finish& finish) {
+    Ahead nothing;
     shape(rows);
-    if (rows > kRows)
-      accumulate<true>(rows, x, stride, in, weights);
+    accumulate<0>(rows, x, stride, in, weights, nothing);
+    finish(row, rows, column, sums_);
+  }
+
+  // The same, and ask for other bytes meanwhile.
+  template <typename Weights>
+  void multiply(int64_t rows, const BFloat16* x, int64_t stride, int64_t in, const Weights& weights, int64_t row,
+                int64_t column, const Finish& finish, Ahead& ahead) {
+    const int64_t lines = ahead.lines();
+    if (lines == 0) return multiply(rows, x, stride, in, weights, row, column, finish);
+    shape(rows);
+    if (lines == 4)
+      accumulate<4>(rows, x, stride, in, weights, ahead);
+    else if (lines == 8)
+      accumulate<8>(rows, x, stride, in, weights, ahead);
+    else if (lines == 16)
+      accumulate<16>(rows, x, stride, in, weights, ahead);
     else
-      accumulate<false>(rows, x, stride, in, weights);
+      accumulate<32>(rows, x, stride, in, weights, ahead);
     finish(row, rows, column, sums_);
   }
 
@@ -66,8 +109,16 @@ class MatrixRegisters {
     shaped_for_ = rows;
   }
 
-  template <bool kTwo, typename Weights>
-  void accumulate(int64_t rows, const BFloat16* x, int64_t stride, int64_t in, const Weights& weights) {
+  template <int64_t kLines, typename Weights>
+  void accumulate(int64_t rows, const BFloat16* x, int64_t stride, int64_t in, const Weights& weights, Ahead& ahead) {
+    if (rows > kRows)
+      accumulate<true, kLines>(rows, x, stride, in, weights, ahead);
+    else
+      accumulate<false, kLines>(rows, x, stride, in, weights, ahead);
+  }
+
+  template <bool kTwo, int64_t kLines, typename Weights>
+  void accumulate(int64_t rows, const BFloat16* x, int64_t stride, int64_t in, const Weights& weights, Ahead& ahead) {
     _tile_zero(0);
     _tile_zero(1);
     if constexpr (kTwo) {
@@ -78,12 +129,8 @@ class MatrixRegisters {
       const BFloat16* numbers = weights.from(first);
       const int64_t count = std::min(weights.span(in), in - first), whole = count / kMatrixInputs * kMatrixInputs;
       for (int64_t k = 0; k < whole; k += kMatrixInputs) {
-        const BFloat16* step = numbers + k * kTile;
-        if constexpr (Weights::kAhead > 0)
-#pragma GCC unroll 32
-          for (int64_t line = 0; line < 2 * kRows; ++line)
-            __builtin_prefetch(reinterpret_cast<const char*>(step) + Weights::kAhead + line * kLine, 0, 2);
-        add<kTwo>(x + first + k, stride, step);
+        ahead.ask<kLines>();
+        add<kTwo>(x + first + k, stride, numbers + k * kTile);
       }
       if (whole < count) add_rest<kTwo>(rows, x + first + whole, stride, numbers + whole * kTile, count - whole);
     }

@@ -54,7 +54,6 @@ struct InSpans {
   int64_t in;
   BFloat16* room;
 
-  static constexpr int64_t kAhead = 0;
   static constexpr int64_t span(int64_t) { return 8 * kGroup; }
   const BFloat16* from(int64_t first) const {
     widen_tile(codes, first, std::min(in, first + span(in)), room);
@@ -66,7 +65,6 @@ struct InSpans {
 struct Widened {
   const BFloat16* numbers;
 
-  static constexpr int64_t kAhead = 0;
   static constexpr int64_t span(int64_t in) { return in; }
   const BFloat16* from(int64_t) const { return numbers; }
 };

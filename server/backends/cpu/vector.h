@@ -32,10 +32,14 @@ inline Floats load(const BFloat16* p) {
 inline void store(float* p, Floats x) { *reinterpret_cast<Floats*>(p) = x; }
 
 inline void store(BFloat16* p, Floats x) {  // to nearest, ties to even; NaN stays NaN
+#if defined(__AVX512BF16__)
+  *reinterpret_cast<Halves*>(p) = (Halves)_mm512_cvtneps_pbh((__m512)x);  // what is below the least normal number is 0
+#else
   Words bits = (Words)x;
   Words rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
   Words result = (x == x) ? rounded : (Words{} + 0x7FC0);
   *reinterpret_cast<Halves*>(p) = __builtin_convertvector(result, Halves);
+#endif
 }
 
 // Store the first lanes, as many as there is room for.
