@@ -1,16 +1,18 @@
 """Time the engine without HTTP, under the load of `http_load.py`: the same prompts, the same clients, no server.
 
-    python benchmarks/engine_load.py [--model smollm2] [--clients 1 8 32]
+    python benchmarks/engine_load.py [--model smollm2] [--clients 1 8 32] [--by-turns]
 
-Loads the model in this process and waits for its compiled step. Prints JSON: tokens a second at each number of clients,
-prefills included, and the seconds that the backend alone takes for the prefill and the first step of one client's
-prompts. `http_load.py` runs it and says how much of these rates arrives over HTTP.
+Loads the model in this process and waits for its compiled step. Prints JSON: a list of tokens a second at each number
+of clients, prefills included; by turns one for every line on standard input, until it ends; and last the seconds that the
+backend alone takes for the prefill and the first step of one client's prompts. `http_load.py` runs it by turns with the
+server and says how much of these rates arrives over HTTP.
 """
 
 import argparse
 import asyncio
 import json
 import statistics
+import sys
 import time
 
 from http_load import FIELDS, NEW_TOKENS, prompt, requests_of
@@ -26,15 +28,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--by-turns", action="store_true", help="measure once for every line on standard input")
     arguments = parser.parse_args()
     model = load_models(load_settings(models=[arguments.model]))[arguments.model]
     if not model.backend.wait_until_compiled():
         raise SystemExit("the step could not be compiled; see the log")
-    rates = [asyncio.run(tokens_per_s(model, clients)) for clients in arguments.clients]
+    for _ in sys.stdin if arguments.by_turns else [""]:
+        print(json.dumps([asyncio.run(tokens_per_s(model, clients)) for clients in arguments.clients]), flush=True)
     model.engine.stop()  # from here on the backend is this thread's
     firsts = [first_token_s(model, prompt(0, index)) for index in range(requests_of(1))]
     model.close()
-    print(json.dumps({"tokens_per_s": rates, "first_token_s": statistics.median(firsts)}))
+    print(statistics.median(firsts))
 
 
 async def tokens_per_s(model, clients) -> float:

@@ -1,13 +1,14 @@
 """Time the server over HTTP: throughput and latency at several numbers of clients.
 
-    python benchmarks/http_load.py [--clients 1 8 32] [--url http://host:port] [--no-engine]
+    python benchmarks/http_load.py [--clients 1 8 32] [--rounds 3] [--url http://host:port] [--no-engine]
 
 Starts a server of its own unless a URL is given, waits until its compiled step has taken over, and streams: 64 tokens
 out, prompts of 14 to 175 tokens that share no beginning, temperature 0.8, top-p 0.95, a seed a request. Each client
-sends its next request when the last has ended. Afterwards it has `engine_load.py` put the same load on an engine
-without HTTP, and says what share of its rate arrives over HTTP; what top-p costs at the largest number of clients; and
-the time to the first token against the backend's alone. Prints a table and writes `benchmarks/results/http.json`.
-Server and clients share the machine, where the engine alone has it for itself: run it on a quiet one.
+sends its next request when the last has ended. By turns with that, `engine_load.py` puts the same load on an engine
+without HTTP. Says what share of its rate arrives over HTTP, the median of the rounds; what top-p costs at the largest
+number of clients; and the time to the first token against the backend's alone. Prints a table and writes
+`benchmarks/results/http.json`. Server and clients share the machine, where the engine alone has it for itself: run it
+on a quiet one.
 """
 
 import argparse
@@ -42,14 +43,22 @@ ENGINE = Path(__file__).parent / "engine_load.py"
 def main() -> None:
     """Measure every number of clients and show the table."""
     arguments = parse_arguments()
-    with serving(arguments) as url:
-        ready_s = wait_until_settled(url)
-        rows = [asyncio.run(measure(url, clients)) for clients in arguments.clients]
-        untruncated = asyncio.run(measure(url, arguments.clients[-1], top_p=1.0))
-    report = {"model": arguments.model, "ready_s": ready_s, "clients": rows}
-    report["top_p_ratio"] = round(rows[-1]["tokens_per_s"] / untruncated["tokens_per_s"], 3)
-    if arguments.engine:
-        compare(report, run_engine(arguments))
+    most = arguments.clients[-1]
+    with serving(arguments) as url, engine_alone(arguments) as engine:
+        report = {"model": arguments.model, "ready_s": wait_until_settled(url)}
+        rounds, alone, untruncated = [], [], []
+        for _ in range(arguments.rounds):
+            rounds.append([asyncio.run(measure(url, clients)) for clients in arguments.clients])
+            untruncated.append(asyncio.run(measure(url, most, top_p=1.0)))
+            if engine:
+                alone.append(json.loads(ask(engine)))
+        first_s = engine and float(engine.communicate()[0])
+    rows = report["clients"] = [median_of(row) for row in zip(*rounds, strict=True)]
+    if engine:
+        compare(rows, rounds, alone)
+        report["first_token_ratio"] = round(rows[0]["first_token_ms"]["p50"] / first_s / 1e3, 3)
+    ratios = [own[-1]["tokens_per_s"] / other["tokens_per_s"] for own, other in zip(rounds, untruncated, strict=True)]
+    report["top_p_ratio"] = round(statistics.median(ratios), 3)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=1) + "\n")
     show(report)
@@ -60,6 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--url", help="of a server that runs already")
     parser.add_argument(
         "--engine", action=argparse.BooleanOptionalAction, default=True, help="time it without HTTP too"
@@ -129,20 +139,44 @@ def answers(url) -> bool:
     return True
 
 
-def run_engine(arguments) -> dict:
-    """Put the same load on an engine in a process of its own, without HTTP."""
-    command = [sys.executable, ENGINE, "--model", arguments.model, "--clients", *map(str, arguments.clients)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    outcome = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
-    return json.loads(outcome.stdout.splitlines()[-1])
+@contextmanager
+def engine_alone(arguments):
+    """Start an engine in a process of its own, without HTTP, or give None where none is wanted."""
+    if not arguments.engine:
+        yield None
+        return
+    command = [sys.executable, ENGINE, "--by-turns", "--model", arguments.model]
+    command += ["--clients", *map(str, arguments.clients)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, **pipes) as engine:
+        try:
+            yield engine
+        finally:
+            engine.kill()
 
 
-def compare(report, engine) -> None:
-    """Add to a report what the engine does without HTTP, and the ratios."""
-    for row, rate in zip(report["clients"], engine["tokens_per_s"], strict=True):
-        row |= {"engine_tokens_per_s": rate, "engine_ratio": round(row["tokens_per_s"] / rate, 3)}
-        if row["clients"] == 1:
-            report["first_token_ratio"] = round(row["first_token_ms"]["p50"] / engine["first_token_s"] / 1e3, 3)
+def ask(engine) -> str:
+    """Have an engine put the load on itself once, and return what it prints."""
+    engine.stdin.write("\n")
+    engine.stdin.flush()
+    return engine.stdout.readline()
+
+
+def median_of(rows) -> dict:
+    """Return the medians of several rounds with the same number of clients."""
+    latencies = ("first_token_ms", "inter_token_ms")
+    medians = {
+        name: {cut: statistics.median(row[name][cut] for row in rows) for cut in ("p50", "p99")} for name in latencies
+    }
+    return rows[0] | medians | {"tokens_per_s": statistics.median(row["tokens_per_s"] for row in rows)}
+
+
+def compare(medians, rounds, alone) -> None:
+    """Add to the medians what the engine does without HTTP, and the median ratio of a round."""
+    for column, row in enumerate(medians):
+        rates = [engine[column] for engine in alone]
+        ratios = [own[column]["tokens_per_s"] / rate for own, rate in zip(rounds, rates, strict=True)]
+        row |= {"engine_tokens_per_s": statistics.median(rates), "engine_ratio": round(statistics.median(ratios), 3)}
 
 
 def requests_of(clients) -> int:

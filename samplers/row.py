@@ -8,7 +8,7 @@ from samplers.bias import ANY
 from samplers.history import history_row
 from samplers.noise import row_key
 from samplers.params import MAX_STOP_TOKEN_IDS, SamplingParams
-from samplers.state import SamplingState, neutral_state
+from samplers.state import DRAWING, PROCESSING, SamplingState, neutral_state
 from samplers.temperature import LARGEST, SMALLEST
 
 
@@ -46,6 +46,24 @@ def state_row(
         _set_penalties(row, params)
         _set_history(row, prompt_ids, generated_ids)
     return row
+
+
+def arrays_to_write(slot: int, params: SamplingParams, processing: set[int]) -> Sequence[str]:
+    """Name the arrays in which a slot's row is to be written for a new sample: half of them, most often.
+
+    Args:
+        slot: where the sample goes.
+        params: the request's parameters.
+        processing: slots whose last sample asked for processing; brought up to date.
+
+    Returns:
+        All, or those that are read where neither this sample nor the slot's last one asks for processing: of its
+        history only the length, for beside rows that do it grows too, and must not outgrow its array.
+    """
+    if not params.processes and slot not in processing:
+        return (*DRAWING, "length")
+    (processing.add if params.processes else processing.discard)(slot)
+    return (*DRAWING, *PROCESSING)
 
 
 def _set_temperature(row: SamplingState, params: SamplingParams) -> None:

@@ -58,6 +58,8 @@ _PROCESSING = {
     "matches": _NONE,
 }
 
+DRAWING = (*_DRAW, *_TRUNCATION)  # the arrays that the draw reads, from temperature to xtc_threshold
+PROCESSING = (*_PROCESSING,)  # those that `process` reads beside the step, from bias_ids to matches
 MOVING = ("step", "tokens", "length", "counts", "matches")  # the arrays that `advance` changes
 
 
@@ -151,12 +153,12 @@ class SamplingState:
     @property
     def drawing(self) -> tuple[Array, ...]:
         """Return the arrays that the draw reads, from temperature to xtc_threshold."""
-        return tuple(getattr(self, name) for name in (*_DRAW, *_TRUNCATION))
+        return tuple(getattr(self, name) for name in DRAWING)
 
     @property
     def processing(self) -> tuple[Array, ...]:
         """Return the arrays that steps 1 to 7 read: the step, then from bias_ids to matches."""
-        return tuple(getattr(self, name) for name in ("step", *_PROCESSING))
+        return tuple(getattr(self, name) for name in ("step", *PROCESSING))
 
     def take(self, rows: Array, *, processes: bool = True, truncates: bool = True) -> "SamplingState":
         """Pick rows.

@@ -12,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 from server.api.disconnect import until_disconnect
 
 DONE = "data: [DONE]\n\n"
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # proxies would hold events back
 
 
 def as_event(value: Any) -> str:
     """Write a value as one event; in ASCII, because some clients take U+2028 for the end of a line."""
-    return f"data: {json.dumps(value, allow_nan=False, separators=(',', ':'))}\n\n"
+    return f"data: {_ENCODER.encode(value)}\n\n"
 
 
 class EventStream(StreamingResponse):

@@ -11,7 +11,7 @@ from samplers.chain import Sampled, process, sample
 from samplers.history import History, append
 from samplers.kept import Kept
 from samplers.params import SamplingParams
-from samplers.row import state_row
+from samplers.row import arrays_to_write, state_row
 from samplers.state import SamplingState, neutral_state
 
 Tensor = Any
@@ -42,6 +42,7 @@ class Sampler:
                 `Sampled`; None: TensorFlow does.
         """
         self._eos_token_ids, self._kernel = eos_token_ids, kernel
+        self._processing: set[int] = set()  # slots whose last sample asked for it
         state = neutral_state(num_slots, vocab_size, len(eos_token_ids), max_length)
         self._state = SamplingState(*(tf.Variable(getattr(state, f.name), trainable=False) for f in fields(state)))
 
@@ -54,8 +55,8 @@ class Sampler:
             eos_token_ids=self._eos_token_ids,
             like=self._state,
         )
-        for field in fields(SamplingState):
-            getattr(self._state, field.name).scatter_nd_update([[slot]], getattr(row, field.name))
+        for name in arrays_to_write(slot, params, self._processing):
+            getattr(self._state, name).scatter_nd_update([[slot]], getattr(row, name))
 
     def take(self, slot: int, params: SamplingParams) -> SamplingState:
         """Bring the state of a slot to the host, as much of it as its parameters ask for."""

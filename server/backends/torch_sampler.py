@@ -11,7 +11,7 @@ from samplers.kept import Kept, keep_all, truncate
 from samplers.logprobs import TokenLogprobs, token_logprobs
 from samplers.measures import TokenMeasures, measure
 from samplers.params import SamplingParams
-from samplers.row import state_row
+from samplers.row import arrays_to_write, state_row
 from samplers.state import MOVING, SamplingState, advance, neutral_state
 from server.backends.torch_compile import Program
 
@@ -51,6 +51,7 @@ class Sampler:
         self._vocab_size, self._eos_token_ids = vocab_size, eos_token_ids
         state = neutral_state(num_slots + len(scratch), vocab_size, len(eos_token_ids), max_length)
         self._state = SamplingState(*(torch.from_numpy(getattr(state, f.name)).to(device) for f in fields(state)))
+        self._processing: set[int] = set()  # slots whose last sample asked for it
         self._taken: SamplingState | None = None
         self._asked: tuple[tuple[int, ...], bool, bool] = ((), False, False)
 
@@ -64,8 +65,8 @@ class Sampler:
             eos_token_ids=self._eos_token_ids,
             like=self._state,
         )
-        for field in fields(SamplingState):
-            getattr(self._state, field.name)[slot] = torch.from_numpy(getattr(row, field.name))[0]
+        for name in arrays_to_write(slot, params, self._processing):
+            getattr(self._state, name)[slot] = torch.from_numpy(getattr(row, name))[0]
 
     def take(self, slots: Sequence[int], params: Sequence[SamplingParams]) -> SamplingState:
         """Pick the state of slots, as much of it as any of their parameters asks for.

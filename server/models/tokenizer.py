@@ -41,7 +41,9 @@ class Tokenizer:
         self._text = _load(serialised)
         self._text.encode_special_tokens = True
         added = self._template.get_added_tokens_decoder()
-        self._special_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        special_ids = {token_id for token_id, token in added.items() if token.special}
+        texts = set(self._template.get_vocab(with_added_tokens=True).values()) - special_ids
+        self._has_text = bytes(token_id in texts for token_id in range(max(texts, default=-1) + 1))
         self.special_names = tuple(token.content for token in added.values() if token.special)
 
     @classmethod
@@ -130,7 +132,7 @@ class Tokenizer:
 
     def has_text(self, token_id: int) -> bool:
         """Tell whether a token adds to the text of an answer: it exists and is not special."""
-        return token_id not in self._special_ids and self._template.id_to_token(token_id) is not None
+        return token_id < len(self._has_text) and self._has_text[token_id] == 1
 
 
 def _load(serialised: str) -> tokenizers.Tokenizer:

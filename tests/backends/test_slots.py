@@ -75,6 +75,26 @@ def test_logit_bias_and_min_tokens_end_with_their_request(make_backend):
     assert backend.decode([0]).token_ids == [greedy]
 
 
+@pytest.mark.usefixtures("operators")
+def test_a_plain_sample_leaves_nothing_of_its_neighbours_histories_in_its_slot(make_backend):
+    """Beside a row that is processed it has a history too, which goes on in the slot until somebody asks for it."""
+    penalties = SamplingParams(temperature=0.9, seed=7, frequency_penalty=0.8, no_repeat_ngram_size=2, top_p=0.9)
+    backend, prompt, fresh = make_backend(), [9, 8, 7], make_backend()
+    expected = drawn_beside(fresh, prompt, penalties, slot=0)
+    for _ in range(4):  # of 100 steps each, in a slot of 320 positions
+        fill(backend, 0, prompt)
+        backend.admit(0, prompt, SamplingParams(seed=1, temperature=0.0))
+        drawn_beside(backend, prompt, penalties, slot=1, others=[0], steps=100)
+    assert drawn_beside(backend, prompt, penalties, slot=0) == expected
+    assert drawn_alone(backend, prompt) == drawn_alone(fresh, prompt)
+
+
+def drawn_beside(backend, prompt, params, *, slot, others=(), steps=20):
+    fill(backend, slot, prompt)
+    backend.admit(slot, prompt, params)
+    return [backend.decode([slot, *others]).token_ids[0] for _ in range(steps)]
+
+
 def test_logprobs_describe_the_draw(make_backend):
     backend, prompt = make_backend(), [9, 8, 7]
     for slot, params in ((0, SamplingParams(logprobs=3, seed=1)), (1, SamplingParams(seed=1))):

@@ -8,7 +8,7 @@ import torch
 
 from samplers.noise import row_key
 from samplers.params import DynamicTemperature, SamplingParams
-from samplers.row import state_row
+from samplers.row import arrays_to_write, state_row
 from samplers.state import SamplingState, advance, neutral_state
 from tests.samplers.conftest import TORCH, random_logits, rows_of
 
@@ -51,6 +51,16 @@ def test_shapes_and_types_are_the_same_whatever_is_asked(num_eos):
             assert value.dtype == array.dtype
             assert value.dtype in (np.int32, np.float32, np.bool_)
             assert value.shape == (1, *array.shape[1:])
+
+
+def test_what_a_slots_last_sample_asked_for_is_written_over_once():
+    plain, everything, processing = SamplingParams(), [field.name for field in fields(SamplingState)], set()
+    few = arrays_to_write(0, plain, processing)
+    assert len(few) < len(everything) // 1.5
+    assert sorted(arrays_to_write(0, EVERYTHING, processing)) == sorted(everything)
+    assert arrays_to_write(1, plain, processing) == few
+    assert sorted(arrays_to_write(0, plain, processing)) == sorted(everything)
+    assert arrays_to_write(0, plain, processing) == few
 
 
 def test_every_parameter_reaches_its_array():
