@@ -3,9 +3,9 @@
     python benchmarks/engine_load.py [--model smollm2] [--clients 1 8 32] [--by-turns]
 
 Loads the model in this process and waits for its compiled step. Prints JSON: a list of tokens a second at each number
-of clients, prefills included; by turns one for every line on standard input, until it ends; and last the seconds that the
-backend alone takes for the prefill and the first step of one client's prompts. `http_load.py` runs it by turns with the
-server and says how much of these rates arrives over HTTP.
+of clients, prefills included; by turns one for every line on standard input, until it ends. Last come the seconds that
+the backend alone takes for the prefill and the first step of one client's prompts. `http_load.py` runs it by turns with
+the server and says how much of these rates arrives over HTTP.
 """
 
 import argparse
