@@ -104,6 +104,8 @@ class TensorFlowBackend:
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
+        for piece in pieces:
+            self._caches.write_from(piece.slot, piece.position)
         if not self._fused:
             for piece in pieces:  # a row holds tokens of one sequence
                 self._programs.write(*(numbers[None] for numbers in _tokens([piece])))
@@ -118,6 +120,7 @@ class TensorFlowBackend:
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
     ) -> Reproducible:
         """Make a prefilled slot ready to decode; the answer says what its seed is good for."""
+        self._caches.write_from(slot, len(prompt_ids) - 1)
         self._sampler.admit(slot, prompt_ids, params, sample_index)
         self._sequences.admit(slot, prompt_ids, params)
         self._params[slot] = params

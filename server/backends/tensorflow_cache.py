@@ -24,6 +24,9 @@ class Caches:
         shape = num_slots, num_kv_heads, max_length, head_dim
         self.keys, self.values = ([Cache(*shape, dtype) for _ in range(num_layers)] for _ in range(2))
 
+    def write_from(self, slot: int, position: int) -> None:
+        """Hear that a slot is going to be written to from a position on: of no matter, no slot reads another's."""
+
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of a slot to another slot."""
         for cache in (*self.keys, *self.values):

@@ -59,7 +59,7 @@ def attend(
 ) -> Tensor:
     """Store keys and values, and attend, as in `tensorflow_plain`, but each token to its own slot, whatever its row."""
     angles = [] if cos is None or sin is None else [cos, sin]
-    operands = [query, key, value, slots, positions, keys.address, *angles]
+    operands = [query, key, value, slots, positions, keys.addresses, *angles]
     numbers = keys.offset, values.offset, keys.slots, keys.positions, scale, window, softcap, bool(angles)
     return call("attend", operands, [((None, *query.shape[1:]), query.dtype)], numbers, writes=True)[0]
 

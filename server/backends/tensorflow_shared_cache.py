@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from server.backends.shared_prefixes import SharedPrefixes
+
 _TILE = 16  # positions that the kernels keep together
 _VECTOR = 16  # floats of a vector
 
@@ -32,23 +34,31 @@ class SharedCaches:
         """
         shape = 2 * num_layers, num_slots, num_kv_heads, -(-max_length // _TILE) * _TILE, head_dim
         self._memory = _aligned_zeros(shape)
-        self._address = tf.Variable(self._memory.ctypes.data, dtype=tf.int64, trainable=False)
-        caches = [SharedCache(self._memory, number, self._address) for number in range(len(self._memory))]
+        self._prefixes = SharedPrefixes(num_slots)
+        arrays = self._memory, self._prefixes.sources, self._prefixes.lengths
+        self._addresses = tf.Variable([array.ctypes.data for array in arrays], dtype=tf.int64, trainable=False)
+        caches = [SharedCache(self._memory, number, self._addresses) for number in range(len(self._memory))]
         self.keys, self.values = caches[:num_layers], caches[num_layers:]
+
+    def write_from(self, slot: int, position: int) -> None:
+        """Say that a slot is going to be written to from a position on."""
+        self._prefixes.written(slot, position)
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the tiles that hold the first `length` positions of a slot to another slot."""
         end = -(-length // _TILE) * _TILE
         for layer in self._memory:  # each for itself: what numpy copies in between is as large as what it is asked for
             layer[target, :, :end] = layer[source, :, :end]
+        self._prefixes.copied(source, target, length)
 
     def clear(self, slot: int) -> None:
         """Fill a slot with zeros: finite leftovers are never read, but NaN would survive a weight of zero."""
         self._memory[:, slot] = 0
+        self._prefixes.written(slot, 0)
 
     def close(self) -> None:
         """Free the memory; a program that runs all the same fails, and does no harm."""
-        self._address.assign(0)
+        self._addresses.assign([0, 0, 0])
         self.keys.clear()
         self.values.clear()
         self._memory = np.zeros([0], np.float32)
@@ -58,14 +68,15 @@ class SharedCache:
     """The keys or the values of one layer, [slots, kv_heads, positions, head_dim], in the order of `attention.cpp`.
 
     Attributes:
-        address: of all layers, a variable, so that no program has it for a constant.
-        offset: of this one from there, in bytes.
+        addresses: of all layers, and of each slot's source and length; a variable, so that no program has them for
+            constants.
+        offset: of this one from the first address, in bytes.
         slots: sequences.
         positions: of a slot, a multiple of 16.
     """
 
-    def __init__(self, memory: np.ndarray, number: int, address: tf.Variable) -> None:
-        self.address, self.offset = address, number * memory[number].nbytes
+    def __init__(self, memory: np.ndarray, number: int, addresses: tf.Variable) -> None:
+        self.addresses, self.offset = addresses, number * memory[number].nbytes
         self.slots, self.positions = memory.shape[1], memory.shape[3]
 
 

@@ -89,6 +89,7 @@ class TorchBackend:
         self._decoder = Decoder(spec, weights, operators=operators, quantization=quantization, **placed)
         slots = num_slots + SCRATCH_SLOTS
         self._caches = Caches(spec, num_slots=slots, position_by_position=record is not None, **placed)
+        self._decoder.prefixes = self._caches.prefixes
         self._sampler = self._make_sampler()
         self._decoding = self._make_decoding(record)
         self.max_steps, self.sampler_seconds = self._decoding.max_steps, self._decoding.sampler_seconds
@@ -104,6 +105,8 @@ class TorchBackend:
 
     def prefill(self, pieces: Sequence[PromptPiece]) -> None:
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
+        for piece in pieces:
+            self._caches.write_from(piece.slot, piece.position)
         token_ids = [token_id for piece in pieces for token_id in piece.token_ids]
         slots = [piece.slot for piece in pieces for _ in piece.token_ids]
         positions = [piece.position + i for piece in pieces for i in range(len(piece.token_ids))]
@@ -121,6 +124,7 @@ class TorchBackend:
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0
     ) -> Reproducible:
         """Make a prefilled slot ready to decode; the answer says what its seed is good for."""
+        self._caches.write_from(slot, len(prompt_ids) - 1)
         with torch.no_grad():
             self._sampler.admit(slot, prompt_ids, params, sample_index)
             self._decoding.admit(slot, prompt_ids, params)

@@ -2,6 +2,7 @@
 
 import torch
 
+from server.backends.shared_prefixes import SharedPrefixes
 from server.backends.torch_pages import LargePages
 from server.models.spec import DecoderSpec
 
@@ -16,6 +17,7 @@ class Caches:
     Attributes:
         keys: of each layer.
         values: likewise.
+        prefixes: which slots begin alike, on the host: each one's source and length, for `attend` of cpu/kernels.h.
     """
 
     def __init__(
@@ -49,16 +51,24 @@ class Caches:
             return torch.zeros(slots, heads, positions, head_dim, dtype=dtype, device=device)
 
         self.keys, self.values = ([cache() for _ in range(spec.num_layers)] for _ in range(2))
+        self._prefixes = SharedPrefixes(num_slots)
+        self.prefixes = torch.from_numpy(self._prefixes.sources), torch.from_numpy(self._prefixes.lengths)
+
+    def write_from(self, slot: int, position: int) -> None:
+        """Say that a slot is going to be written to from a position on."""
+        self._prefixes.written(slot, position)
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of a slot to another slot."""
         for cache in (*self.keys, *self.values):
             cache[target, :, : whole_tiles(length)] = cache[source, :, : whole_tiles(length)]
+        self._prefixes.copied(source, target, length)
 
     def wipe(self, slot: int) -> None:
         """Fill a slot with zeros."""
         for cache in (*self.keys, *self.values):
             cache[slot] = 0
+        self._prefixes.written(slot, 0)
 
     def clear(self) -> None:
         """Free the memory."""

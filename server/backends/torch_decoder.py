@@ -21,6 +21,9 @@ class Decoder(nn.Module):
 
     A token is an id, a slot and a position; prompts in pieces and sequences that decode may share one pass, since no
     token's numbers depend on which others are in it.
+
+    Attributes:
+        prefixes: which slots begin alike, for operators of whole blocks; see `Caches`.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Decoder(nn.Module):
         self.register_buffer("cos", None if cos is None else cos.to(device))
         self.register_buffer("sin", None if sin is None else sin.to(device))
         self._plans = self._plan_blocks() if whole_blocks else None
+        self.prefixes: tuple[Tensor, Tensor] | tuple[None, None] = None, None
 
     def forward(
         self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]
@@ -133,12 +137,12 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Do what `block` does in one operator, without torch's part between its kernels."""
         assert self._plans is not None
-        y: Tensor = self.operators.run_blocks(x, slots, positions, keys, values, self._plans[which])
+        y: Tensor = self.operators.run_blocks(x, slots, positions, keys, values, self._plans[which], *self.prefixes)
         return y
 
     def _plan_blocks(self) -> Tensor:
-        spec = self.spec
         """Write down every block there is, for the operator; an embedder has fewer than the model's description."""
+        spec = self.spec
         shape = spec.num_heads, spec.num_kv_heads, spec.head_dim, spec.intermediate_size, spec.activation, spec.gated
         plans = (
             self.operators.plan_block(

@@ -98,6 +98,32 @@ def test_a_prompt_that_begins_with_another_slots_has_the_bits_of_one_that_was_co
     assert (drawn, backend.logits(8)) == alone
 
 
+@pytest.mark.parametrize("how", ["prompt", "beginning", "copy"])
+def test_slots_that_begin_alike_have_the_same_bits_when_one_of_them_is_written_over(backend, how):
+    """They are read in one of them, 200 positions and more than one block, until that one is another sequence's."""
+    prompt, another = tokens(200, seed=6), tokens(220, seed=7)
+    drawn, logits = continuation(backend, 0, prompt)
+    fill(backend, 2, prompt)
+    for source, target in ((2, 7), (7, 9), (2, 11)):
+        backend.copy(source, target, len(prompt) - 1)
+    for slot in (2, 7, 9, 11):
+        backend.admit(slot, prompt, PARAMS)
+    for token_id in drawn[:3]:
+        assert backend.decode([2, 7, 9, 11]).token_ids == [token_id] * 4
+    backend.release(2)
+    if how == "prompt":
+        fill(backend, 2, another)
+    elif how == "copy":
+        fill(backend, 4, another)
+        backend.copy(4, 2, len(another) - 1)
+    else:  # of the old one, of which all but the last token is there
+        another = prompt[:150]
+    backend.admit(2, another, SamplingParams(seed=9))
+    for token_id in drawn[3:]:
+        assert backend.decode([9, 2, 11, 7]).token_ids[::2] == [token_id] * 2
+    assert backend.logits(9) == backend.logits(11) == logits
+
+
 @pytest.mark.parametrize("cache", [False, True])
 def test_an_engine_draws_the_same_whether_prompts_share_their_beginnings(backend, cache):
     prompts = [tokens(70, seed=1) + tokens(20, seed=seed) for seed in range(4)]

@@ -33,7 +33,15 @@ struct Seen {
   int64_t first, end;
 };
 
-// Scores of kQueries queries against kTiles tiles of keys. What lies `ahead` is asked for line by line, for the next head.
+// A block of a cache, keys or values. Its first positions, `shared` of them, are those of another slot too and read there,
+// where they may still be in the processor's cache; what lies `ahead` is asked for line by line, for the next head.
+template <typename T>
+struct Lines {
+  const T *own, *others;
+  int64_t shared, ahead, ahead_of_others;
+};
+
+// Scores of kQueries queries against kTiles tiles of keys.
 template <int64_t kQueries, int64_t kTiles, typename T>
 void score(const Shape& s, const T* query, const T* keys, int64_t ahead, float (*scores)[kBlock]) {
   Floats sums[kQueries][kTiles] = {};
@@ -80,39 +88,47 @@ float weigh(const float* scores, float peak, int64_t end, T* weights) {
 }
 
 template <int64_t kWidth, int64_t kQueries, typename T>
-void attend_block(const Shape& s, const T* query, const T* keys, const T* values, int64_t ahead, Seen seen,
+void attend_block(const Shape& s, const T* query, const Lines<T>& keys, const Lines<T>& values, Seen seen,
                   Partial* partials) {
   constexpr int64_t kTiles = 4, kStep = Arithmetic<T>::kStep;  // tiles at once: enough sums to hide their latency
   alignas(64) float scores[kQueries][kBlock];
   alignas(64) T weights[kQueries][kBlock];
+  const auto score_tiles = [&]<int64_t kCount>(int64_t j) {
+    const bool shared = j + kCount * kLanes <= keys.shared;
+    score<kQueries, kCount>(s, query, (shared ? keys.others : keys.own) + j * s.head_dim,
+                            shared ? keys.ahead_of_others : keys.ahead, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
+  };
   int64_t j = 0;
-  for (; j + (kTiles - 1) * kLanes < seen.end; j += kTiles * kLanes)
-    score<kQueries, kTiles>(s, query, keys + j * s.head_dim, ahead, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
-  for (; j < seen.end; j += kLanes)
-    score<kQueries, 1>(s, query, keys + j * s.head_dim, ahead, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
+  for (; j + (kTiles - 1) * kLanes < seen.end; j += kTiles * kLanes) score_tiles.template operator()<kTiles>(j);
+  for (; j < seen.end; j += kLanes) score_tiles.template operator()<1>(j);
   for (int64_t g = 0; g < kQueries; ++g) {
     partials[g].peak = hide(scores[g], seen);
     partials[g].total = weigh(scores[g], partials[g].peak, seen.end, weights[g]);
   }
   Floats sums[kQueries][kWidth] = {};
-  for (j = 0; j < seen.end; j += kStep)
-    for (int64_t d = 0; d < kWidth; ++d) {
-      const T* line = values + j * s.head_dim + d * kLanes * kStep;
-      __builtin_prefetch(line + ahead, 0, 2);
-      for (int64_t g = 0; g < kQueries; ++g)
-        sums[g][d] = Arithmetic<T>::multiply_add(sums[g][d], weights[g] + j, line);
-    }
+  const auto add_values = [&](const T* lines, int64_t begin, int64_t end, int64_t ahead) {
+    for (int64_t j = begin; j < end; j += kStep)
+      for (int64_t d = 0; d < kWidth; ++d) {
+        const T* line = lines + j * s.head_dim + d * kLanes * kStep;
+        __builtin_prefetch(line + ahead, 0, 2);
+        for (int64_t g = 0; g < kQueries; ++g)
+          sums[g][d] = Arithmetic<T>::multiply_add(sums[g][d], weights[g] + j, line);
+      }
+  };
+  const int64_t shared = std::min(values.shared, seen.end);
+  add_values(values.others, 0, shared, values.ahead_of_others);
+  add_values(values.own, shared, seen.end, values.ahead);
   for (int64_t g = 0; g < kQueries; ++g)
     for (int64_t d = 0; d < kWidth; ++d) store(partials[g].out + d * kLanes, sums[g][d]);
 }
 
 // The query heads of one KV head, as many at once as accumulators fit the registers: each key is loaded once for all.
 template <int64_t kWidth, int64_t kQueries = std::max<int64_t>(1, std::min<int64_t>(4, 16 / kWidth)), typename T>
-void attend_group(const Shape& s, const T* query, const T* keys, const T* values, int64_t ahead, Seen seen,
+void attend_group(const Shape& s, const T* query, const Lines<T>& keys, const Lines<T>& values, Seen seen,
                   int64_t group, Partial* partials) {
   for (; group >= kQueries; group -= kQueries, query += kQueries * s.head_dim, partials += kQueries)
-    attend_block<kWidth, kQueries>(s, query, keys, values, ahead, seen, partials);
-  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, keys, values, ahead, seen, group, partials);
+    attend_block<kWidth, kQueries>(s, query, keys, values, seen, partials);
+  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, keys, values, seen, group, partials);
 }
 
 void merge(const Shape& s, Partial& into, const Partial& next) {
@@ -221,24 +237,36 @@ std::vector<Run> find_runs(const Shape& s, const int64_t* slots, const int64_t* 
   return runs;
 }
 
+// Where what slots begin with may be read as well; see `attend`.
+struct Prefixes {
+  const int64_t *sources, *lengths;  // null: nowhere
+  int64_t source(int64_t slot) const { return sources ? sources[slot] : slot; }
+  int64_t length(int64_t slot) const { return lengths ? lengths[slot] / kLanes * kLanes : 0; }
+};
+
+// All runs of one head, then those of the next: slots that begin alike are read from memory once.
 template <int64_t kWidth, typename T>
 void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, const T* keys, const T* values,
-                const int64_t* slots, const int64_t* positions, T* out) {
+                const int64_t* slots, const int64_t* positions, const Prefixes& prefixes, T* out) {
   const int64_t row = s.group * s.head_dim;
   const std::vector<Run> runs = find_runs(s, slots, positions);
-  const auto place_of = [&](int64_t task) {
-    return (slots[runs[task / s.kv_heads].first] * s.kv_heads + task % s.kv_heads) * s.max_length * s.head_dim;
+  const int64_t num_runs = static_cast<int64_t>(runs.size());
+  const auto slot_of = [&](int64_t task) { return slots[runs[task % num_runs].first]; };
+  const auto place_of = [&](int64_t task, int64_t slot) {
+    return (slot * s.kv_heads + task / num_runs) * s.max_length * s.head_dim;
   };
-  parallel_for(static_cast<int64_t>(runs.size()) * s.kv_heads, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(num_runs * s.kv_heads, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> turned(s.head_dim), merged(kLongestRun * row), block(row);
     std::vector<T> q(kLongestRun * row);
     std::vector<Partial> into(kLongestRun * s.group), next(s.group);
     for (int64_t g = 0; g < kLongestRun * s.group; ++g) into[g].out = merged.data() + g * s.head_dim;
     for (int64_t g = 0; g < s.group; ++g) next[g].out = block.data() + g * s.head_dim;
     for (int64_t task = begin; task < end; ++task) {
-      const auto [n, count] = runs[task / s.kv_heads];
-      const int64_t h = task % s.kv_heads, offset = place_of(task);
-      const int64_t ahead = task + 1 < end ? place_of(task + 1) - offset : 0;
+      const auto [n, count] = runs[task % num_runs];
+      const int64_t h = task / num_runs, slot = slot_of(task), after = std::min(task + 1, end - 1);
+      const int64_t own = place_of(task, slot), ahead = place_of(after, slot_of(after)) - own;
+      const int64_t others = place_of(task, prefixes.source(slot));
+      const int64_t ahead_of_others = place_of(after, prefixes.source(slot_of(after))) - others;
       for (int64_t i = 0; i < count; ++i)
         for (int64_t g = 0; g < s.group; ++g)
           read_head(s, rotation, query.at(n + i, h * s.group + g), positions[n + i], turned.data(),
@@ -249,9 +277,12 @@ void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, 
           Partial* target = at == start ? &into[i * s.group] : next.data();
           const int64_t last = positions[n + i] + 1;
           const Seen seen{std::max<int64_t>(0, first_seen(s, positions[n + i]) - at), std::min(kBlock, last - at)};
-          const int64_t block_at = offset + at * s.head_dim;
-          attend_group<kWidth>(s, q.data() + i * row, keys + block_at, values + block_at, i == 0 ? ahead : 0, seen,
-                               s.group, target);
+          const auto lines = [&](const T* cache) {
+            const T* block = cache + at * s.head_dim;
+            const int64_t shared = std::clamp<int64_t>(prefixes.length(slot) - at, 0, kBlock);
+            return Lines<T>{block + own, block + others, shared, i == 0 ? ahead : 0, i == 0 ? ahead_of_others : 0};
+          };
+          attend_group<kWidth>(s, q.data() + i * row, lines(keys), lines(values), seen, s.group, target);
           if (at != start)
             for (int64_t g = 0; g < s.group; ++g) merge(s, into[i * s.group + g], next[g]);
         }
@@ -285,11 +316,13 @@ void for_width(int64_t width, F run) {
 
 Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& cos,
               const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
-              const Tensor& positions, double scale, int64_t window, double softcap) {
+              const Tensor& positions, double scale, int64_t window, double softcap, const std::optional<Tensor>& sources,
+              const std::optional<Tensor>& lengths) {
   Shape s{query.size(0), query.size(1), key.size(1), query.size(1) / key.size(1), query.size(2), keys.size(2),
           static_cast<float>(scale), window, static_cast<float>(softcap)};
   if (s.max_length % kLanes != 0) throw std::invalid_argument("max_length must be a multiple of 16");
   const Rotation rotation = cos ? Rotation{data<float>(*cos), data<float>(*sin), cos->size(1)} : Rotation{};
+  const Prefixes prefixes = sources && lengths ? Prefixes{data<int64_t>(*sources), data<int64_t>(*lengths)} : Prefixes{};
   Tensor out = empty(query.sizes(), query.scalar_type());
   for_type_of(query, [&](auto type) {
     using T = decltype(type);
@@ -298,7 +331,7 @@ Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const
                 position);
     for_width(s.head_dim / kLanes, [&](auto width) {
       attend_all<width.value>(s, rotation, View<T>(query), data<T>(keys), data<T>(values), slot, position,
-                              mutable_data<T>(out));
+                              prefixes, mutable_data<T>(out));
     });
   });
   return out;

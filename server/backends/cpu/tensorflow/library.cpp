@@ -79,7 +79,8 @@ Tensor widen(const Tensor& indices, std::vector<int64_t>& room) {
   return {room.data(), ScalarType::Long, {count}};
 }
 
-// query, key, value, slots and positions int32, one a token, address of the cache, cos, sin; numbers: where in the cache keys
+// query, key, value, slots and positions int32, one a token, addresses of the cache and of each slot's source and length
+// int64, cos, sin; numbers: where in the cache keys
 // and values are, in bytes, its slots and positions, scale, window, softcap, whether there are angles
 void run_attend(const Call& call) {
   const Tensor &query = call[0], &key = call[1];
@@ -91,8 +92,12 @@ void run_attend(const Call& call) {
   };
   std::vector<int64_t> slots, positions;
   const bool turns = call.numbers[7] != 0;
+  const auto of_slots = [&](int place) {
+    return Tensor(reinterpret_cast<void*>(data<int64_t>(call[5])[place]), ScalarType::Long, {sizes[0]});
+  };
   attend(query, key, call[2], call.if_any(6, turns), call.if_any(7, turns), part(0), part(1), widen(call[3], slots),
-         widen(call[4], positions), call.numbers[4], static_cast<int64_t>(call.numbers[5]), call.numbers[6]);
+         widen(call[4], positions), call.numbers[4], static_cast<int64_t>(call.numbers[5]), call.numbers[6], of_slots(1),
+         of_slots(2));
 }
 
 // logits and the arrays of SamplingState that the draw reads, in their order
