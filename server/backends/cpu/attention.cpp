@@ -6,130 +6,12 @@
 #include <type_traits>
 #include <vector>
 
-#include "arithmetic.h"
+#include "attention_registers.h"
 #include "kernels.h"
 #include "pool.h"
 
 namespace kelvin {
 namespace {
-
-constexpr int64_t kBlock = 128;  // positions whose softmax is computed in one piece
-
-struct Shape {
-  int64_t tokens, heads, kv_heads, group, head_dim, max_length;
-  float scale;
-  int64_t window;  // 0: every earlier position
-  float softcap;   // 0: none
-};
-
-// Softmax-weighted sum over one block of positions: `peak` and `total` of its scores, `out` not yet divided by `total`.
-struct Partial {
-  float* out;
-  float peak, total;
-};
-
-// The positions of a block that are seen, counted from its start.
-struct Seen {
-  int64_t first, end;
-};
-
-// A block of a cache, keys or values. Its first positions, `shared` of them, are those of another slot too and read there,
-// where they may still be in the processor's cache; what lies `ahead` is asked for line by line, for the next head.
-template <typename T>
-struct Lines {
-  const T *own, *others;
-  int64_t shared, ahead, ahead_of_others;
-};
-
-// Scores of kQueries queries against kTiles tiles of keys.
-template <int64_t kQueries, int64_t kTiles, typename T>
-void score(const Shape& s, const T* query, const T* keys, int64_t ahead, float (*scores)[kBlock]) {
-  Floats sums[kQueries][kTiles] = {};
-  for (int64_t d = 0; d < s.head_dim; d += Arithmetic<T>::kStep)
-    for (int64_t t = 0; t < kTiles; ++t) {
-      const T* tile = keys + (t * s.head_dim + d) * kLanes;
-      __builtin_prefetch(tile + ahead, 0, 2);
-      for (int64_t g = 0; g < kQueries; ++g)
-        sums[g][t] = Arithmetic<T>::multiply_add(sums[g][t], query + g * s.head_dim + d, tile);
-    }
-  for (int64_t g = 0; g < kQueries; ++g)
-    for (int64_t t = 0; t < kTiles; ++t) {
-      Floats scaled = sums[g][t] * s.scale;
-      if (s.softcap > 0)
-        for (int64_t i = 0; i < kLanes; ++i) scaled[i] = std::tanh(scaled[i] / s.softcap) * s.softcap;
-      store(scores[g] + t * kLanes, scaled);
-    }
-}
-
-// Hide what is not seen, and return the greatest score; NaN where there is one.
-float hide(float* scores, Seen seen) {
-  Floats highest = Floats{} - kInf;
-  for (int64_t j = 0; j < seen.end; j += kLanes) {
-    const Ints place = kLane + static_cast<int32_t>(j);
-    const Ints within = (place >= static_cast<int32_t>(seen.first)) & (place < static_cast<int32_t>(seen.end));
-    const Floats visible = within ? load(scores + j) : Floats{} - kInf;
-    store(scores + j, visible);
-    highest = (visible > highest || visible != visible) ? visible : highest;
-  }
-  float peak = highest[0];
-  for (int64_t i = 1; i < kLanes; ++i) peak = (highest[i] > peak || highest[i] != highest[i]) ? highest[i] : peak;
-  return peak;
-}
-
-// Turn scores into weights of the cache's type, and return the sum of these.
-template <typename T>
-float weigh(const float* scores, float peak, int64_t end, T* weights) {
-  Floats total{};
-  for (int64_t j = 0; j < end; j += kLanes) {
-    store(weights + j, exp_negative(load(scores + j) - peak));
-    total += load(weights + j);
-  }
-  return sum(total);
-}
-
-template <int64_t kWidth, int64_t kQueries, typename T>
-void attend_block(const Shape& s, const T* query, const Lines<T>& keys, const Lines<T>& values, Seen seen,
-                  Partial* partials) {
-  constexpr int64_t kTiles = 4, kStep = Arithmetic<T>::kStep;  // tiles at once: enough sums to hide their latency
-  alignas(64) float scores[kQueries][kBlock];
-  alignas(64) T weights[kQueries][kBlock];
-  const auto score_tiles = [&]<int64_t kCount>(int64_t j) {
-    const bool shared = j + kCount * kLanes <= keys.shared;
-    score<kQueries, kCount>(s, query, (shared ? keys.others : keys.own) + j * s.head_dim,
-                            shared ? keys.ahead_of_others : keys.ahead, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
-  };
-  int64_t j = 0;
-  for (; j + (kTiles - 1) * kLanes < seen.end; j += kTiles * kLanes) score_tiles.template operator()<kTiles>(j);
-  for (; j < seen.end; j += kLanes) score_tiles.template operator()<1>(j);
-  for (int64_t g = 0; g < kQueries; ++g) {
-    partials[g].peak = hide(scores[g], seen);
-    partials[g].total = weigh(scores[g], partials[g].peak, seen.end, weights[g]);
-  }
-  Floats sums[kQueries][kWidth] = {};
-  const auto add_values = [&](const T* lines, int64_t begin, int64_t end, int64_t ahead) {
-    for (int64_t j = begin; j < end; j += kStep)
-      for (int64_t d = 0; d < kWidth; ++d) {
-        const T* line = lines + j * s.head_dim + d * kLanes * kStep;
-        __builtin_prefetch(line + ahead, 0, 2);
-        for (int64_t g = 0; g < kQueries; ++g)
-          sums[g][d] = Arithmetic<T>::multiply_add(sums[g][d], weights[g] + j, line);
-      }
-  };
-  const int64_t shared = std::min(values.shared, seen.end);
-  add_values(values.others, 0, shared, values.ahead_of_others);
-  add_values(values.own, shared, seen.end, values.ahead);
-  for (int64_t g = 0; g < kQueries; ++g)
-    for (int64_t d = 0; d < kWidth; ++d) store(partials[g].out + d * kLanes, sums[g][d]);
-}
-
-// The query heads of one KV head, as many at once as accumulators fit the registers: each key is loaded once for all.
-template <int64_t kWidth, int64_t kQueries = std::max<int64_t>(1, std::min<int64_t>(4, 16 / kWidth)), typename T>
-void attend_group(const Shape& s, const T* query, const Lines<T>& keys, const Lines<T>& values, Seen seen,
-                  int64_t group, Partial* partials) {
-  for (; group >= kQueries; group -= kQueries, query += kQueries * s.head_dim, partials += kQueries)
-    attend_block<kWidth, kQueries>(s, query, keys, values, seen, partials);
-  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, keys, values, seen, group, partials);
-}
 
 void merge(const Shape& s, Partial& into, const Partial& next) {
   const float peak = std::max(into.peak, next.peak);
@@ -216,7 +98,7 @@ struct Run {
   int64_t first, count;
 };
 
-constexpr int64_t kLongestRun = 8;
+constexpr int64_t kLongestRun = 16;
 
 int64_t first_seen(const Shape& s, int64_t position) {
   return s.window > 0 ? std::max<int64_t>(0, position + 1 - s.window) : 0;
@@ -244,11 +126,94 @@ struct Prefixes {
   int64_t length(int64_t slot) const { return lengths ? lengths[slot] / kLanes * kLanes : 0; }
 };
 
+// A thread's room for the queries of a run and one head of keys, and for what they come to.
+template <int64_t kWidth, typename T>
+class Attention {
+ public:
+  explicit Attention(const Shape& s) : s_(s), turned_(s.head_dim), queries_(most() * s.head_dim), seen_(most()), sums_(s), next_(s) {}
+
+  // Begin with the tokens of a run, `head` being that of the keys.
+  void read(const Rotation& rotation, const View<T>& query, const int64_t* positions, Run run, int64_t head) {
+    run_ = run, head_ = head, positions_ = positions + run.first, start_ = first_tile(s_, positions_[0]);
+    for (int64_t i = 0; i < run.count; ++i)
+      for (int64_t g = 0; g < s_.group; ++g)
+        read_head(s_, rotation, query.at(run.first + i, head * s_.group + g), positions_[i], turned_.data(),
+                  queries_.data() + (i * s_.group + g) * s_.head_dim);
+  }
+
+  int64_t start() const { return start_; }
+  int64_t end() const { return positions_[run_.count - 1] + 1; }
+
+  // Attend to the block that begins at a position: the first at `start`, then one after the other.
+  void attend(int64_t at, const Lines<T>& keys, const Lines<T>& values) {
+    const int64_t skipped = std::max<int64_t>(0, at - positions_[0]);  // tokens that see nothing of it
+    const int64_t first = skipped * s_.group, rows = run_.count * s_.group - first;
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t position = positions_[skipped + r / s_.group];
+      seen_[r] = {std::max<int64_t>(0, first_seen(s_, position) - at), std::min(kBlock, position + 1 - at)};
+    }
+    Partial* partials = (at == start_ ? sums_ : next_).rows.data() + first;
+    attend_to(rows, queries_.data() + first * s_.head_dim, keys, values, partials);
+    if (at != start_)
+      for (int64_t r = 0; r < rows; ++r) merge(s_, sums_.rows[first + r], partials[r]);
+  }
+
+  // Write the results, [tokens, heads, head_dim].
+  void write(T* out) const {
+    for (int64_t i = 0; i < run_.count; ++i)
+      for (int64_t g = 0; g < s_.group; ++g) {
+        T* target = out + ((run_.first + i) * s_.heads + head_ * s_.group + g) * s_.head_dim;
+        const Partial& done = sums_.rows[i * s_.group + g];
+        for (int64_t d = 0; d < s_.head_dim; d += kLanes) store(target + d, load(done.out + d) / done.total);
+      }
+  }
+
+ private:
+  struct Sums {
+    explicit Sums(const Shape& s) : numbers(kLongestRun * s.group * s.head_dim), rows(kLongestRun * s.group) {
+      for (size_t r = 0; r < rows.size(); ++r) rows[r].out = numbers.data() + r * s.head_dim;
+    }
+    std::vector<float> numbers;
+    std::vector<Partial> rows;
+  };
+
+  int64_t most() const { return kLongestRun * s_.group; }
+
+  void attend_to(int64_t rows, const T* query, Lines<T> keys, Lines<T> values, Partial* partials) {
+    int64_t step = s_.group;
+#if defined(KELVIN_MATRIX_REGISTERS)
+    const bool in_registers = std::is_same_v<T, BFloat16> && s_.prompts && matrix_registers();
+    if (in_registers) step = AttentionRegisters::kQueries;
+#endif
+    for (int64_t r = 0; r < rows; r += step) {
+#if defined(KELVIN_MATRIX_REGISTERS)
+      if constexpr (std::is_same_v<T, BFloat16>)
+        if (in_registers)
+          registers_.attend(s_, std::min(step, rows - r), query + r * s_.head_dim, keys, values, &seen_[r], partials + r);
+      if (!in_registers)
+#endif
+        attend_group<kWidth>(s_, query + r * s_.head_dim, keys, values, seen_[r], s_.group, partials + r);
+      keys.ahead = keys.ahead_of_others = values.ahead = values.ahead_of_others = 0;
+    }
+  }
+
+  const Shape& s_;
+  Run run_{};
+  int64_t head_ = 0, start_ = 0;
+  const int64_t* positions_ = nullptr;
+  std::vector<float> turned_;
+  std::vector<T> queries_;
+  std::vector<Seen> seen_;
+  Sums sums_, next_;
+#if defined(KELVIN_MATRIX_REGISTERS)
+  AttentionRegisters registers_;
+#endif
+};
+
 // All runs of one head, then those of the next: slots that begin alike are read from memory once.
 template <int64_t kWidth, typename T>
 void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, const T* keys, const T* values,
                 const int64_t* slots, const int64_t* positions, const Prefixes& prefixes, T* out) {
-  const int64_t row = s.group * s.head_dim;
   const std::vector<Run> runs = find_runs(s, slots, positions);
   const int64_t num_runs = static_cast<int64_t>(runs.size());
   const auto slot_of = [&](int64_t task) { return slots[runs[task % num_runs].first]; };
@@ -256,42 +221,22 @@ void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, 
     return (slot * s.kv_heads + task / num_runs) * s.max_length * s.head_dim;
   };
   parallel_for(num_runs * s.kv_heads, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> turned(s.head_dim), merged(kLongestRun * row), block(row);
-    std::vector<T> q(kLongestRun * row);
-    std::vector<Partial> into(kLongestRun * s.group), next(s.group);
-    for (int64_t g = 0; g < kLongestRun * s.group; ++g) into[g].out = merged.data() + g * s.head_dim;
-    for (int64_t g = 0; g < s.group; ++g) next[g].out = block.data() + g * s.head_dim;
+    Attention<kWidth, T> attention(s);
     for (int64_t task = begin; task < end; ++task) {
-      const auto [n, count] = runs[task % num_runs];
-      const int64_t h = task / num_runs, slot = slot_of(task), after = std::min(task + 1, end - 1);
-      const int64_t own = place_of(task, slot), ahead = place_of(after, slot_of(after)) - own;
-      const int64_t others = place_of(task, prefixes.source(slot));
+      attention.read(rotation, query, positions, runs[task % num_runs], task / num_runs);
+      const int64_t slot = slot_of(task), source = prefixes.source(slot), after = std::min(task + 1, end - 1);
+      const int64_t own = place_of(task, slot), others = place_of(task, source);
+      const int64_t ahead = place_of(after, slot_of(after)) - own;
       const int64_t ahead_of_others = place_of(after, prefixes.source(slot_of(after))) - others;
-      for (int64_t i = 0; i < count; ++i)
-        for (int64_t g = 0; g < s.group; ++g)
-          read_head(s, rotation, query.at(n + i, h * s.group + g), positions[n + i], turned.data(),
-                    q.data() + i * row + g * s.head_dim);
-      const int64_t start = first_tile(s, positions[n]);
-      for (int64_t at = start; at <= positions[n + count - 1]; at += kBlock)
-        for (int64_t i = std::max<int64_t>(0, at - positions[n]); i < count; ++i) {  // those that see the block at all
-          Partial* target = at == start ? &into[i * s.group] : next.data();
-          const int64_t last = positions[n + i] + 1;
-          const Seen seen{std::max<int64_t>(0, first_seen(s, positions[n + i]) - at), std::min(kBlock, last - at)};
-          const auto lines = [&](const T* cache) {
-            const T* block = cache + at * s.head_dim;
-            const int64_t shared = std::clamp<int64_t>(prefixes.length(slot) - at, 0, kBlock);
-            return Lines<T>{block + own, block + others, shared, i == 0 ? ahead : 0, i == 0 ? ahead_of_others : 0};
-          };
-          attend_group<kWidth>(s, q.data() + i * row, lines(keys), lines(values), seen, s.group, target);
-          if (at != start)
-            for (int64_t g = 0; g < s.group; ++g) merge(s, into[i * s.group + g], next[g]);
-        }
-      for (int64_t i = 0; i < count; ++i)
-        for (int64_t g = 0; g < s.group; ++g) {
-          T* target = out + ((n + i) * s.heads + h * s.group + g) * s.head_dim;
-          const Partial& done = into[i * s.group + g];
-          for (int64_t d = 0; d < s.head_dim; d += kLanes) store(target + d, load(done.out + d) / done.total);
-        }
+      for (int64_t at = attention.start(); at < attention.end(); at += kBlock) {
+        const int64_t shared = std::clamp<int64_t>(prefixes.length(slot) - at, 0, kBlock);
+        const auto lines = [&](const T* cache) {
+          const T* block = cache + at * s.head_dim;
+          return Lines<T>{block + own, block + others, shared, ahead, ahead_of_others};
+        };
+        attention.attend(at, lines(keys), lines(values));
+      }
+      attention.write(out);
     }
   });
 }
@@ -317,9 +262,9 @@ void for_width(int64_t width, F run) {
 Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& cos,
               const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
               const Tensor& positions, double scale, int64_t window, double softcap, const std::optional<Tensor>& sources,
-              const std::optional<Tensor>& lengths) {
+              const std::optional<Tensor>& lengths, bool prompts) {
   Shape s{query.size(0), query.size(1), key.size(1), query.size(1) / key.size(1), query.size(2), keys.size(2),
-          static_cast<float>(scale), window, static_cast<float>(softcap)};
+          static_cast<float>(scale), window, static_cast<float>(softcap), prompts};
   if (s.max_length % kLanes != 0) throw std::invalid_argument("max_length must be a multiple of 16");
   const Rotation rotation = cos ? Rotation{data<float>(*cos), data<float>(*sin), cos->size(1)} : Rotation{};
   const Prefixes prefixes = sources && lengths ? Prefixes{data<int64_t>(*sources), data<int64_t>(*lengths)} : Prefixes{};
