@@ -51,6 +51,11 @@ class Caches:
             return torch.zeros(slots, heads, positions, head_dim, dtype=dtype, device=device)
 
         self.keys, self.values = ([cache() for _ in range(spec.num_layers)] for _ in range(2))
+        self._memory = [*self.keys, *self.values]
+        if (
+            device.type == "cpu" and not position_by_position
+        ):  # torch wakes a second thread for every array that it copies
+            self._memory = [cache.view(torch.uint8).numpy() for cache in self._memory]
         self._prefixes = SharedPrefixes(num_slots)
         self.prefixes = torch.from_numpy(self._prefixes.sources), torch.from_numpy(self._prefixes.lengths)
 
@@ -60,13 +65,13 @@ class Caches:
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of a slot to another slot."""
-        for cache in (*self.keys, *self.values):
+        for cache in self._memory:
             cache[target, :, : whole_tiles(length)] = cache[source, :, : whole_tiles(length)]
         self._prefixes.copied(source, target, length)
 
     def wipe(self, slot: int) -> None:
         """Fill a slot with zeros."""
-        for cache in (*self.keys, *self.values):
+        for cache in self._memory:
             cache[slot] = 0
         self._prefixes.written(slot, 0)
 
@@ -74,6 +79,7 @@ class Caches:
         """Free the memory."""
         self.keys.clear()
         self.values.clear()
+        self._memory.clear()
 
 
 def whole_tiles(positions: int) -> int:

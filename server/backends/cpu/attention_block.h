@@ -44,14 +44,21 @@ inline Floats scaled(const Shape& s, Floats score) {
   return score;
 }
 
-// Scores of kQueries queries against kTiles tiles of keys.
+// Scores of kQueries queries against kTiles tiles of keys, which begin at position j of a block.
 template <int64_t kQueries, int64_t kTiles, typename T>
-void score(const Shape& s, const T* query, const T* keys, int64_t ahead, float (*scores)[kBlock]) {
+void score(const Shape& s, const T* query, const Lines<T>& keys, int64_t j, float (*scores)[kBlock]) {
+  const T* tiles[kTiles];
+  int64_t ahead[kTiles];
+  for (int64_t t = 0; t < kTiles; ++t, j += kLanes) {
+    const bool shared = j + kLanes <= keys.shared;
+    tiles[t] = (shared ? keys.others : keys.own) + j * s.head_dim;
+    ahead[t] = shared ? keys.ahead_of_others : keys.ahead;
+  }
   Floats sums[kQueries][kTiles] = {};
   for (int64_t d = 0; d < s.head_dim; d += Arithmetic<T>::kStep)
     for (int64_t t = 0; t < kTiles; ++t) {
-      const T* tile = keys + (t * s.head_dim + d) * kLanes;
-      __builtin_prefetch(tile + ahead, 0, 2);
+      const T* tile = tiles[t] + d * kLanes;
+      __builtin_prefetch(tile + ahead[t], 0, 2);
       for (int64_t g = 0; g < kQueries; ++g)
         sums[g][t] = Arithmetic<T>::multiply_add(sums[g][t], query + g * s.head_dim + d, tile);
     }
@@ -91,14 +98,11 @@ void attend_block(const Shape& s, const T* query, const Lines<T>& keys, const Li
   constexpr int64_t kTiles = 4, kStep = Arithmetic<T>::kStep;  // tiles at once: enough sums to hide their latency
   alignas(64) float scores[kQueries][kBlock];
   alignas(64) T weights[kQueries][kBlock];
-  const auto score_tiles = [&]<int64_t kCount>(int64_t j) {
-    const bool shared = j + kCount * kLanes <= keys.shared;
-    score<kQueries, kCount>(s, query, (shared ? keys.others : keys.own) + j * s.head_dim,
-                            shared ? keys.ahead_of_others : keys.ahead, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
-  };
   int64_t j = 0;
-  for (; j + (kTiles - 1) * kLanes < seen.end; j += kTiles * kLanes) score_tiles.template operator()<kTiles>(j);
-  for (; j < seen.end; j += kLanes) score_tiles.template operator()<1>(j);
+  for (; j + (kTiles - 1) * kLanes < seen.end; j += kTiles * kLanes)
+    score<kQueries, kTiles>(s, query, keys, j, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
+  for (; j < seen.end; j += kLanes)
+    score<kQueries, 1>(s, query, keys, j, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
   for (int64_t g = 0; g < kQueries; ++g) {
     partials[g].peak = hide(scores[g], seen);
     partials[g].total = weigh(scores[g], partials[g].peak, seen.end, weights[g]);
