@@ -130,7 +130,8 @@ struct Prefixes {
 template <int64_t kWidth, typename T>
 class Attention {
  public:
-  explicit Attention(const Shape& s) : s_(s), turned_(s.head_dim), queries_(most() * s.head_dim), seen_(most()), sums_(s), next_(s) {}
+  explicit Attention(const Shape& s)
+      : s_(s), turned_(s.head_dim), queries_(most() * s.head_dim), seen_(most()), sums_(s), next_(s) {}
 
   // Begin with the tokens of a run, `head` being that of the keys.
   void read(const Rotation& rotation, const View<T>& query, const int64_t* positions, Run run, int64_t head) {
@@ -180,20 +181,12 @@ class Attention {
   int64_t most() const { return kLongestRun * s_.group; }
 
   void attend_to(int64_t rows, const T* query, Lines<T> keys, Lines<T> values, Partial* partials) {
-    int64_t step = s_.group;
-#if defined(KELVIN_MATRIX_REGISTERS)
-    const bool in_registers = std::is_same_v<T, BFloat16> && s_.prompts && matrix_registers();
-    if (in_registers) step = AttentionRegisters::kQueries;
-#endif
-    for (int64_t r = 0; r < rows; r += step) {
-#if defined(KELVIN_MATRIX_REGISTERS)
-      if constexpr (std::is_same_v<T, BFloat16>)
-        if (in_registers)
-          registers_.attend(s_, std::min(step, rows - r), query + r * s_.head_dim, keys, values, &seen_[r], partials + r);
-      if (!in_registers)
-#endif
-        attend_group<kWidth>(s_, query + r * s_.head_dim, keys, values, seen_[r], s_.group, partials + r);
-      keys.ahead = keys.ahead_of_others = values.ahead = values.ahead_of_others = 0;
+    if constexpr (kAttendsInRegisters<T>)
+      if (s_.prompts && matrix_registers())
+        return registers_.attend(s_, rows, query, keys, values, seen_.data(), partials);
+    for (int64_t r = 0; r < rows; r += s_.group) {
+      attend_group<kWidth>(s_, query + r * s_.head_dim, keys, values, seen_[r], s_.group, partials + r);
+      keys.ask_no_more(), values.ask_no_more();
     }
   }
 
@@ -205,9 +198,7 @@ class Attention {
   std::vector<T> queries_;
   std::vector<Seen> seen_;
   Sums sums_, next_;
-#if defined(KELVIN_MATRIX_REGISTERS)
   AttentionRegisters registers_;
-#endif
 };
 
 // All runs of one head, then those of the next: slots that begin alike are read from memory once.

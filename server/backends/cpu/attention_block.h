@@ -29,12 +29,14 @@ struct Seen {
   int64_t first, end;
 };
 
-// A block of a cache, keys or values. Its first positions, `shared` of them, are those of another slot too and read there,
-// where they may still be in the processor's cache; what lies `ahead` is asked for line by line, for the next head.
+// A block of a cache, keys or values. Its first positions, `shared` of them, are those of another slot too and read
+// there, where they may still be in the processor's cache; what lies `ahead` is asked for line by line, for the next head.
 template <typename T>
 struct Lines {
   const T *own, *others;
   int64_t shared, ahead, ahead_of_others;
+
+  void ask_no_more() { ahead = ahead_of_others = 0; }
 };
 
 inline Floats scaled(const Shape& s, Floats score) {

@@ -1,6 +1,6 @@
-// A block of attention in the matrix registers of AMX, for up to 16 queries at once. Caches lie as they do for vectors.
-// Tokens of prompts take this way, however few they are, for its sums have other bits; the next token of a sequence, whose
-// queries would fill a fifth of a register, does not.
+// A block of attention in the matrix registers of AMX, for up to 16 queries at once. Caches lie as they do for
+// vectors. Tokens of prompts take this way, however few they are, for its sums have other bits; the next token of a
+// sequence, whose queries would fill a fifth of a register, does not.
 #pragma once
 
 #include "attention_block.h"
@@ -10,18 +10,31 @@ namespace kelvin {
 
 #if defined(KELVIN_MATRIX_REGISTERS)
 
-// A thread's registers while it attends: sums in 0 to 3; queries or weights in 4, what they are multiplied by in 6; in 5 and
-// 7 half as many inputs, where no more are left. Compilers want these numbers written out.
+template <typename T>
+constexpr bool kAttendsInRegisters = std::is_same_v<T, BFloat16>;
+
+// A thread's registers while it attends: sums in 0 to 3; queries or weights in 4, what they are multiplied by in 6; in 5
+// and 7 half as many inputs, where no more are left. Compilers want these numbers written out.
 class AttentionRegisters {
  public:
-  static constexpr int64_t kQueries = 16;
+  ~AttentionRegisters() {
+    if (shaped_for_ > 0) _tile_release();
+  }
 
-  ~AttentionRegisters() { _tile_release(); }
+  // Attend from queries [rows, head_dim], each of which sees another part of the block. What comes out lies together too.
+  void attend(const Shape& s, int64_t rows, const BFloat16* query, Lines<BFloat16> keys, Lines<BFloat16> values,
+              const Seen* seen, Partial* partials) {
+    for (int64_t r = 0; r < rows; r += kQueries) {
+      attend_rows(s, std::min(kQueries, rows - r), query + r * s.head_dim, keys, values, seen + r, partials + r);
+      keys.ask_no_more(), values.ask_no_more();
+    }
+  }
 
-  // Attend from queries [rows, head_dim], 16 at most, each of which sees another part of the block. What comes out lies
-  // together too.
-  void attend(const Shape& s, int64_t rows, const BFloat16* query, const Lines<BFloat16>& keys,
-              const Lines<BFloat16>& values, const Seen* seen, Partial* partials) {
+ private:
+  static constexpr int64_t kQueries = 16, kTiles = 4, kInputs = kMatrixInputs, kLine = 64;
+
+  void attend_rows(const Shape& s, int64_t rows, const BFloat16* query, const Lines<BFloat16>& keys,
+                   const Lines<BFloat16>& values, const Seen* seen, Partial* partials) {
     shape(rows);
     int64_t end = 0;
     for (int64_t r = 0; r < rows; ++r) end = std::max(end, seen[r].end);
@@ -37,9 +50,6 @@ class AttentionRegisters {
     for (int64_t d = 0; d < s.head_dim; d += kTiles * kLanes)
       add_values(s, values, end, d, std::min(kTiles, (s.head_dim - d) / kLanes), partials[0].out + d);
   }
-
- private:
-  static constexpr int64_t kTiles = 4, kInputs = kMatrixInputs, kLine = 64;
 
   struct __attribute__((packed)) Shapes {
     uint8_t palette = 1, start = 0, reserved[14] = {};
@@ -150,6 +160,16 @@ class AttentionRegisters {
   int64_t shaped_for_ = 0;
   alignas(64) float scores_[kQueries][kBlock];
   alignas(64) BFloat16 weights_[kQueries][kBlock];
+};
+
+#else
+
+template <typename T>
+constexpr bool kAttendsInRegisters = false;
+
+struct AttentionRegisters {
+  template <typename... Arguments>
+  void attend(Arguments&&...) {}
 };
 
 #endif

@@ -172,6 +172,10 @@ class MatrixRegisters {
   alignas(64) float sums_[kMatrixRows * kTile];
 };
 
+#else
+
+inline bool matrix_registers() { return false; }
+
 #endif
 
 }  // namespace kelvin
