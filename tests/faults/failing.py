@@ -1,6 +1,7 @@
 """Failing: a method that raises at one of its calls, and works at all others."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
 
 
 class Fault:
@@ -29,7 +30,7 @@ class Fault:
 
 @contextmanager
 def injected(target, names, fault):
-    """Have methods of an object call `fault` before they work."""
+    """Have methods of an object, or of all objects of a class, call `fault` before they work."""
 
     def failing(method):
         def called(*arguments, **options):
@@ -38,8 +39,7 @@ def injected(target, names, fault):
 
         return called
 
-    for name in names:
-        setattr(target, name, failing(getattr(target, name)))
-    yield fault
-    for name in names:
-        delattr(target, name)
+    with ExitStack() as patches:
+        for name in names:
+            patches.enter_context(patch.object(target, name, failing(getattr(target, name))))
+        yield fault

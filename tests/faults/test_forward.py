@@ -86,7 +86,12 @@ def test_every_forward_of_a_model_may_fail_once(make_backend, error):
     with running(UngatedBackend(backend)) as engine:
         expected = answers(engine, requests)
     failed = sweep(
-        lambda: UngatedBackend(backend), requests, lambda shared: shared.backend._decoder, ("forward",), error, expected
+        lambda: UngatedBackend(backend),
+        requests,
+        lambda shared: type(shared.backend._decoder),
+        ("forward",),
+        error,
+        expected,
     )
     assert len(failed) >= 5
     assert max(failed) <= 1
