@@ -52,9 +52,8 @@ class Caches:
 
         self.keys, self.values = ([cache() for _ in range(spec.num_layers)] for _ in range(2))
         self._memory = [*self.keys, *self.values]
-        if (
-            device.type == "cpu" and not position_by_position
-        ):  # torch wakes a second thread for every array that it copies
+        if device.type == "cpu" and not position_by_position:
+            # torch would wake a second thread for every array that it copies
             self._memory = [cache.view(torch.uint8).numpy() for cache in self._memory]
         self._prefixes = SharedPrefixes(num_slots)
         self.prefixes = torch.from_numpy(self._prefixes.sources), torch.from_numpy(self._prefixes.lengths)
