@@ -44,15 +44,16 @@ def main() -> None:
     """Measure every number of clients and show the table."""
     arguments = parse_arguments()
     most = arguments.clients[-1]
-    with serving(arguments) as url, engine_alone(arguments) as engine:
+    rounds, alone, untruncated = [], [], []
+    with serving(arguments) as url:
         report = {"model": arguments.model, "ready_s": wait_until_settled(url)}
-        rounds, alone, untruncated = [], [], []
-        for _ in range(arguments.rounds):
-            rounds.append([asyncio.run(measure(url, clients)) for clients in arguments.clients])
-            untruncated.append(asyncio.run(measure(url, most, top_p=1.0)))
-            if engine:
-                alone.append(json.loads(ask(engine)))
-        first_s = engine and float(engine.communicate()[0])
+        with engine_alone(arguments) as engine:
+            for _ in range(arguments.rounds):
+                rounds.append([asyncio.run(measure(url, clients)) for clients in arguments.clients])
+                untruncated.append(asyncio.run(measure(url, most, top_p=1.0)))
+                if engine:
+                    alone.append(ask(engine))
+            first_s = float(engine.communicate()[0]) if engine else None
     rows = report["clients"] = [median_of(row) for row in zip(*rounds, strict=True)]
     if engine:
         compare(rows, rounds, alone)
@@ -141,7 +142,7 @@ def answers(url) -> bool:
 
 @contextmanager
 def engine_alone(arguments):
-    """Start an engine in a process of its own, without HTTP, or give None where none is wanted."""
+    """Start an engine in a process of its own, without HTTP, that is loaded and warm; None where none is wanted."""
     if not arguments.engine:
         yield None
         return
@@ -150,16 +151,17 @@ def engine_alone(arguments):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, **pipes) as engine:
         try:
+            ask(engine)
             yield engine
         finally:
             engine.kill()
 
 
-def ask(engine) -> str:
-    """Have an engine put the load on itself once, and return what it prints."""
+def ask(engine) -> list[float]:
+    """Have an engine put the load on itself once, and return its tokens a second at each number of clients."""
     engine.stdin.write("\n")
     engine.stdin.flush()
-    return engine.stdout.readline()
+    return json.loads(engine.stdout.readline())
 
 
 def median_of(rows) -> dict:

@@ -6,7 +6,7 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_KVCACHE_SPACE": "2",  # GB
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # it binds threads by itself else, and hangs on some virtual machines
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # where it bound them itself, it did not end loading
     "VLLM_NO_USAGE_STATS": "1",
 }
 

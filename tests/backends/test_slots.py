@@ -79,14 +79,16 @@ def test_logit_bias_and_min_tokens_end_with_their_request(make_backend):
 def test_a_plain_sample_leaves_nothing_of_its_neighbours_histories_in_its_slot(make_backend):
     """Beside a row that is processed it has a history too, which goes on in the slot until somebody asks for it."""
     penalties = SamplingParams(temperature=0.9, seed=7, frequency_penalty=0.8, no_repeat_ngram_size=2, top_p=0.9)
-    backend, prompt, fresh = make_backend(), [9, 8, 7], make_backend()
-    expected = drawn_beside(fresh, prompt, penalties, slot=0)
+    backend, prompt = make_backend(), [9, 8, 7]
+    expected = drawn_beside(make_backend(), prompt, penalties, slot=0)
     for _ in range(4):  # of 100 steps each, in a slot of 320 positions
         fill(backend, 0, prompt)
         backend.admit(0, prompt, SamplingParams(seed=1, temperature=0.0))
         drawn_beside(backend, prompt, penalties, slot=1, others=[0], steps=100)
     assert drawn_beside(backend, prompt, penalties, slot=0) == expected
-    assert drawn_alone(backend, prompt) == drawn_alone(fresh, prompt)
+    plain = SamplingParams(seed=3, temperature=0.0)  # in a slot of penalties that no longer count, beside some that do
+    drawn = drawn_beside(backend, prompt, plain, slot=0, others=[1])
+    assert drawn == drawn_beside(make_backend(), prompt, plain, slot=0)
 
 
 def drawn_beside(backend, prompt, params, *, slot, others=(), steps=20):

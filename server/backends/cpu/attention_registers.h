@@ -51,15 +51,9 @@ class AttentionRegisters {
       add_values(s, values, end, d, std::min(kTiles, (s.head_dim - d) / kLanes), partials[0].out + d);
   }
 
-  struct __attribute__((packed)) Shapes {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t bytes[16] = {};
-    uint8_t rows[16] = {};
-  };
-
   void shape(int64_t rows) {
     if (rows == shaped_for_) return;
-    Shapes shapes;
+    RegisterShapes shapes;
     for (int i = 0; i < 8; ++i) {
       shapes.rows[i] = static_cast<uint8_t>(i == 6 ? 16 : i == 7 ? 8 : rows);
       shapes.bytes[i] = i == 5 ? kLine / 2 : kLine;

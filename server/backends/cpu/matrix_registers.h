@@ -24,6 +24,13 @@ inline bool matrix_registers() {
   return granted;
 }
 
+// What the processor wants to be told of the registers.
+struct __attribute__((packed)) RegisterShapes {
+  uint8_t palette = 1, start = 0, reserved[14] = {};
+  uint16_t bytes[16] = {};  // of a row
+  uint8_t rows[16] = {};
+};
+
 // Bytes that are asked for while others are multiplied, before their turn: as many lines of the cache with every 32 inputs
 // as bring all of them within so many products, so that memory always sends and never has to send all at once.
 class Ahead {
@@ -90,15 +97,9 @@ class MatrixRegisters {
  private:
   static constexpr int64_t kRows = 16, kLine = 64;  // of a register: rows, and the bytes of each
 
-  struct __attribute__((packed)) Shapes {
-    uint8_t palette = 1, start = 0, reserved[14] = {};
-    uint16_t bytes[16] = {};
-    uint8_t rows[16] = {};
-  };
-
   void shape(int64_t rows) {
     if (rows == shaped_for_) return;
-    Shapes shapes;
+    RegisterShapes shapes;
     for (int i = 0; i < 8; ++i) {
       const bool second = i == 2 || i == 3 || i == 5, weights = i == 6 || i == 7;
       const int64_t count = weights ? kRows : second ? rows - kRows : std::min(rows, kRows);
