@@ -93,9 +93,9 @@ class TorchBackend:
         self._sampler = self._make_sampler()
         self._decoding = self._make_decoding(record)
         self.max_steps, self.sampler_seconds = self._decoding.max_steps, self._decoding.sampler_seconds
-        self._reader = copy.copy(self._decoder)
-        self._reader.reads_prompts = True
+        self._reader = self._decoder  # of prompts
         if record is not None:  # by operators that know their pieces, beside those of a step that may be compiling
+            self._reader = copy.copy(self._decoder)
             self._reader.operators = copy.copy(operators)
         self._params: dict[int, SamplingParams] = {}
         self._poisoned: set[int] = set()

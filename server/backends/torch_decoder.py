@@ -80,7 +80,6 @@ class Decoder(nn.Module):
         self.register_buffer("sin", None if sin is None else sin.to(device))
         self._plans = self._plan_blocks() if whole_blocks else None
         self.prefixes: tuple[Tensor, Tensor] | tuple[None, None] = None, None
-        self.reads_prompts = False
 
     def forward(
         self, token_ids: Tensor, slots: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]
@@ -139,9 +138,7 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Do what `block` does in one operator, without torch's part between its kernels."""
         assert self._plans is not None
-        y: Tensor = self.operators.run_blocks(
-            x, slots, positions, keys, values, self._plans[which], *self.prefixes, self.reads_prompts
-        )
+        y: Tensor = self.operators.run_blocks(x, slots, positions, keys, values, self._plans[which], *self.prefixes)
         return y
 
     def _plan_blocks(self) -> Tensor:

@@ -77,7 +77,6 @@ class TorchEmbedder:
             device=self._device,
             max_length=self.max_length,
         )
-        self._decoder.reads_prompts = True
 
     def pool(self, token_ids: Sequence[Sequence[int]], progress: Progress | None = None) -> np.ndarray:
         """Return a vector for each row of tokens.

@@ -71,6 +71,14 @@ def test_a_prompt_that_shares_its_chunks_with_others_has_the_same_bits(backend):
     assert (drawn, backend.logits(1)) == alone
 
 
+def test_what_was_drawn_has_the_bits_of_what_is_read(backend):
+    prompt = tokens(30, seed=4)
+    drawn, logits = continuation(backend, 0, prompt)
+    fill(backend, 1, prompt + drawn)
+    backend.admit(1, prompt + drawn, PARAMS)
+    assert backend.logits(1) == logits
+
+
 def test_a_copy_has_the_bits_of_its_source(backend):
     prompt = tokens(70, seed=8)
     alone = continuation(backend, 0, prompt)
@@ -100,8 +108,8 @@ def test_a_prompt_that_begins_with_another_slots_has_the_bits_of_one_that_was_co
 
 @pytest.mark.parametrize("how", ["prompt", "beginning", "copy"])
 def test_slots_that_begin_alike_have_the_same_bits_when_one_of_them_is_written_over(backend, how):
-    """They are read in one of them, 200 positions and more than one block, until that one is another sequence's."""
-    prompt, another = tokens(200, seed=6), tokens(220, seed=7)
+    """They are read in one of them, 290 positions and more than one block, until that one is another sequence's."""
+    prompt, another = tokens(290, seed=6), tokens(295, seed=7)
     drawn, logits = continuation(backend, 0, prompt)
     fill(backend, 2, prompt)
     for source, target in ((2, 7), (7, 9), (2, 11)):

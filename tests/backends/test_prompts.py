@@ -1,4 +1,4 @@
-"""Prompts in bfloat16, which some processors read in matrix registers: heads of every width, windows, chunks."""
+"""Attention in bfloat16, which some processors compute in matrix registers: heads of every width, windows, chunks."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from samplers.params import SamplingParams
+from server.backends.base import PromptPiece
 from server.backends.torch_kernels import load_kernels
 from tests.backends.conftest import LLAMA, VOCAB_SIZE, fill
 
@@ -19,7 +20,7 @@ def _kernels(cache_dir):
 
 
 def write_model(folder, *, window=None, **shape):
-    fields = LLAMA | {"num_hidden_layers": 2} | shape
+    fields = LLAMA | {"num_hidden_layers": 2, "max_position_embeddings": 640} | shape
     torch.manual_seed(4)
     if window is None:
         model = LlamaForCausalLM(LlamaConfig(**fields))
@@ -54,3 +55,35 @@ def test_logits_after_a_prompt_are_those_of_transformers(head_dim, heads, kv_hea
         fill(backend, 1, prompt, chunk)
         backend.admit(1, prompt, SamplingParams())
         assert torch.equal(torch.tensor(backend.logits(1)), logits)
+
+
+@pytest.mark.parametrize("window", [None, 40, 200])
+@pytest.mark.parametrize(("head_dim", "heads", "kv_heads"), [(16, 4, 4), (48, 6, 2), (64, 12, 3), (32, 24, 1)])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_slots_that_begin_alike_draw_together_what_each_draws_alone(
+    dtype, head_dim, heads, kv_heads, window, make_backend, tmp_path
+):
+    """A matrix register takes 1, 4, 5 or 16 of them; they are of two kinds, and share less and more than blocks."""
+    write_model(tmp_path, window=window, head_dim=head_dim, num_attention_heads=heads, num_key_value_heads=kv_heads)
+    backend = make_backend(folder=tmp_path, dtype=dtype, num_slots=20, max_length=640)
+    assert backend.max_length == 640
+    random = np.random.default_rng(heads)
+    kinds = [random.integers(3, VOCAB_SIZE, 600).tolist() for _ in range(2)]
+    for slot, kind in enumerate(kinds):
+        fill(backend, slot, kind)
+    prompts = {}
+    lengths = 5, 16, 40, 256, 260, 288, 300, 310, 511, 512, 520, 512, 512, 270, 33, 599, 570
+    for slot, shared in enumerate(lengths, 2):
+        prompts[slot] = kinds[slot % 2][:shared] + random.integers(3, VOCAB_SIZE, 1 + slot % 4).tolist()
+        backend.copy(slot % 2, slot, shared)
+        own = prompts[slot][shared:-1]
+        if own:
+            backend.prefill([PromptPiece(slot, own, shared)])
+        backend.admit(slot, prompts[slot], SamplingParams(seed=slot))
+    together = [backend.decode(list(prompts)).token_ids for _ in range(3)]
+    logits = {slot: backend.logits(slot) for slot in prompts}
+    for row, (slot, prompt) in enumerate(prompts.items()):
+        fill(backend, 19, prompt)
+        backend.admit(19, prompt, SamplingParams(seed=slot))
+        assert [backend.decode([19]).token_ids[0] for _ in range(3)] == [step[row] for step in together]
+        assert backend.logits(19) == logits[slot]

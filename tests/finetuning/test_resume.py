@@ -36,7 +36,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(framework, tmp_path):
     assert int(gone_on.rpartition(" ")[2]) >= 30
     weights = [line for line in lines if line.startswith("weights ")]
     assert len(weights) == 2
-    assert weights[0] == weights[1]
+    assert weights[0] == weights[1], gone_on
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -55,4 +55,4 @@ def test_killed_cross_fitted_networks_go_on_to_the_same_bits(framework, tmp_path
     assert sum(line.startswith("network 2 of 3 is trained") for line in lines) == 1, errors  # of the whole one alone
     weights = [line for line in lines if line.startswith("weights ")]
     assert len(weights) == 2
-    assert weights[0] == weights[1]
+    assert weights[0] == weights[1], [line for line in lines if line.startswith("training goes on")]

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <stdexcept>
 #include <type_traits>
 #include <vector>
 
 #include "attention_registers.h"
+#include "attention_runs.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -78,92 +80,57 @@ void write_value(const T* head, int64_t position, int64_t head_dim, T* cache) {
 
 template <typename T>
 void write_cache(const Shape& s, const Rotation& rotation, const View<T>& key, const View<T>& value, T* keys, T* values,
-                 const int64_t* slots, const int64_t* positions) {
+                 std::span<const Token> tokens) {
   parallel_for(s.tokens, 16, [&](int64_t begin, int64_t end) {
     std::vector<float> turned(s.head_dim);
     std::vector<T> head(s.head_dim);
-    for (int64_t n = begin; n < end; ++n)
+    for (const Token& token : tokens.subspan(begin, end - begin))
       for (int64_t h = 0; h < s.kv_heads; ++h) {
-        const int64_t offset = (slots[n] * s.kv_heads + h) * s.max_length * s.head_dim;
-        read_head(s, rotation, key.at(n, h), positions[n], turned.data(), head.data());
-        write_key(head.data(), positions[n], s.head_dim, keys + offset);
-        write_value(value.at(n, h), positions[n], s.head_dim, values + offset);
+        const int64_t offset = (token.slot * s.kv_heads + h) * s.max_length * s.head_dim;
+        read_head(s, rotation, key.at(token.row, h), token.position, turned.data(), head.data());
+        write_key(head.data(), token.position, s.head_dim, keys + offset);
+        write_value(value.at(token.row, h), token.position, s.head_dim, values + offset);
       }
   });
 }
-
-// Consecutive tokens of one slot, one position after another, whose blocks begin at the same place: a block of keys and
-// values is read from memory once for all of them.
-struct Run {
-  int64_t first, count;
-};
-
-constexpr int64_t kLongestRun = 16;
-
-int64_t first_seen(const Shape& s, int64_t position) {
-  return s.window > 0 ? std::max<int64_t>(0, position + 1 - s.window) : 0;
-}
-
-int64_t first_tile(const Shape& s, int64_t position) { return first_seen(s, position) / kLanes * kLanes; }
-
-std::vector<Run> find_runs(const Shape& s, const int64_t* slots, const int64_t* positions) {
-  std::vector<Run> runs;
-  for (int64_t n = 0; n < s.tokens; ++n) {
-    const bool follows = n > 0 && slots[n] == slots[n - 1] && positions[n] == positions[n - 1] + 1 &&
-                         first_tile(s, positions[n]) == first_tile(s, positions[n - 1]);
-    if (follows && runs.back().count < kLongestRun)
-      ++runs.back().count;
-    else
-      runs.push_back({n, 1});
-  }
-  return runs;
-}
-
-// Where what slots begin with may be read as well; see `attend`.
-struct Prefixes {
-  const int64_t *sources, *lengths;  // null: nowhere
-  int64_t source(int64_t slot) const { return sources ? sources[slot] : slot; }
-  int64_t length(int64_t slot) const { return lengths ? lengths[slot] / kLanes * kLanes : 0; }
-};
 
 // A thread's room for the queries of a run and one head of keys, and for what they come to.
 template <int64_t kWidth, typename T>
 class Attention {
  public:
-  explicit Attention(const Shape& s)
-      : s_(s), turned_(s.head_dim), queries_(most() * s.head_dim), seen_(most()), sums_(s), next_(s) {}
+  Attention(const Shape& s, const Caches<T>& caches)
+      : s_(s), caches_(caches), turned_(new float[s.head_dim]), queries_(new T[most() * s.head_dim]),
+        seen_(new Seen[most()]), sums_(s), further_(s) {}
 
-  // Begin with the tokens of a run, `head` being that of the keys.
-  void read(const Rotation& rotation, const View<T>& query, const int64_t* positions, Run run, int64_t head) {
-    run_ = run, head_ = head, positions_ = positions + run.first, start_ = first_tile(s_, positions_[0]);
-    for (int64_t i = 0; i < run.count; ++i)
+  // Begin with a run, `head` being that of the keys.
+  void read(const Rotation& rotation, const View<T>& query, Run run, int64_t head) {
+    run_ = run, head_ = head;
+    for (int64_t i = 0; i < count(); ++i)
       for (int64_t g = 0; g < s_.group; ++g)
-        read_head(s_, rotation, query.at(run.first + i, head * s_.group + g), positions_[i], turned_.data(),
-                  queries_.data() + (i * s_.group + g) * s_.head_dim);
+        read_head(s_, rotation, query.at(run[i].row, head * s_.group + g), run[i].position, turned_.get(),
+                  query_of(i) + g * s_.head_dim);
   }
 
-  int64_t start() const { return start_; }
-  int64_t end() const { return positions_[run_.count - 1] + 1; }
-
-  // Attend to the block that begins at a position: the first at `start`, then one after the other.
-  void attend(int64_t at, const Lines<T>& keys, const Lines<T>& values) {
-    const int64_t skipped = std::max<int64_t>(0, at - positions_[0]);  // tokens that see nothing of it
-    const int64_t first = skipped * s_.group, rows = run_.count * s_.group - first;
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t position = positions_[skipped + r / s_.group];
-      seen_[r] = {std::max<int64_t>(0, first_seen(s_, position) - at), std::min(kBlock, position + 1 - at)};
+  // Attend to all that is seen, block after block, and ask meanwhile for what the next run will see.
+  void attend(Run next, int64_t next_head) {
+    const int64_t start = first_tile(s_, run_[0].position);
+    int64_t end = 0;
+    for (const Token& token : run_) end = std::max(end, token.position + 1);
+    for (int64_t at = start; at < end; at += kBlock) {
+      look_at(at, next, next_head);
+      for (int64_t i = 0; i < count();)
+        if (run_[i].position < at)
+          ++i;  // sees nothing of it
+        else
+          i = attend_from(i, at, at == start);
     }
-    Partial* partials = (at == start_ ? sums_ : next_).rows.data() + first;
-    attend_to(rows, queries_.data() + first * s_.head_dim, keys, values, partials);
-    if (at != start_)
-      for (int64_t r = 0; r < rows; ++r) merge(s_, sums_.rows[first + r], partials[r]);
   }
 
   // Write the results, [tokens, heads, head_dim].
   void write(T* out) const {
-    for (int64_t i = 0; i < run_.count; ++i)
+    for (int64_t i = 0; i < count(); ++i)
       for (int64_t g = 0; g < s_.group; ++g) {
-        T* target = out + ((run_.first + i) * s_.heads + head_ * s_.group + g) * s_.head_dim;
+        T* target = out + (run_[i].row * s_.heads + head_ * s_.group + g) * s_.head_dim;
         const Partial& done = sums_.rows[i * s_.group + g];
         for (int64_t d = 0; d < s_.head_dim; d += kLanes) store(target + d, load(done.out + d) / done.total);
       }
@@ -171,62 +138,94 @@ class Attention {
 
  private:
   struct Sums {
-    explicit Sums(const Shape& s) : numbers(kLongestRun * s.group * s.head_dim), rows(kLongestRun * s.group) {
-      for (size_t r = 0; r < rows.size(); ++r) rows[r].out = numbers.data() + r * s.head_dim;
+    explicit Sums(const Shape& s)
+        : numbers(new float[kLongestRun * s.group * s.head_dim]), rows(new Partial[kLongestRun * s.group]) {
+      for (int64_t r = 0; r < kLongestRun * s.group; ++r) rows[r].out = numbers.get() + r * s.head_dim;
     }
-    std::vector<float> numbers;
-    std::vector<Partial> rows;
+    std::unique_ptr<float[]> numbers;
+    std::unique_ptr<Partial[]> rows;
   };
 
   int64_t most() const { return kLongestRun * s_.group; }
+  int64_t count() const { return static_cast<int64_t>(run_.size()); }
+  T* query_of(int64_t i) { return queries_.get() + i * s_.group * s_.head_dim; }
 
-  void attend_to(int64_t rows, const T* query, Lines<T> keys, Lines<T> values, Partial* partials) {
+  // Find the block at a position for each token, the one that is wanted after it, and what is seen.
+  void look_at(int64_t at, Run next, int64_t next_head) {
+    for (int64_t i = 0; i < count(); ++i) {
+      const Token &token = run_[i], &after = next[std::min<size_t>(i, next.size() - 1)];
+      blocks_[i] = caches_.block(s_, token.slot, head_, at);
+      nexts_[i] = caches_.block(s_, after.slot, next_head, at);
+      next_ends_[i] = std::clamp<int64_t>((after.position - at + kLanes) / kLanes * kLanes, 0, kBlock);
+      const Seen seen{std::max<int64_t>(0, first_seen(s_, token.position) - at), std::min(kBlock, token.position + 1 - at)};
+      std::fill_n(seen_.get() + i * s_.group, s_.group, seen);
+    }
+  }
+
+  // Attend from a token and those after it whose blocks begin with the same keys; return the first one that does not.
+  int64_t attend_from(int64_t first, int64_t at, bool begins) {
+    int64_t last = first + 1, joint = kBlock;  // positions that are the same for all
+    for (; last < count() && run_[last].position >= at; ++last) {
+      const Lines<T> &keys = blocks_[first].keys, &others = blocks_[last].keys;
+      if (keys.own == others.own) continue;
+      if (keys.others != others.others) break;
+      joint = std::min({joint, keys.shared, others.shared});
+    }
+    multiply(first, last, joint, (begins ? sums_ : further_).rows.get());
+    if (!begins)
+      for (int64_t r = first * s_.group; r < last * s_.group; ++r) merge(s_, sums_.rows[r], further_.rows[r]);
+    return last;
+  }
+
+  void multiply(int64_t first, int64_t last, int64_t joint, Partial* partials) {
     if constexpr (kAttendsInRegisters<T>)
-      if (s_.prompts && matrix_registers())
-        return registers_.attend(s_, rows, query, keys, values, seen_.data(), partials);
-    for (int64_t r = 0; r < rows; r += s_.group) {
-      attend_group<kWidth>(s_, query + r * s_.head_dim, keys, values, seen_[r], s_.group, partials + r);
-      keys.ask_no_more(), values.ask_no_more();
+      if (matrix_registers()) {
+        want(first, last);
+        const int64_t row = first * s_.group, rows = (last - first) * s_.group;
+        return registers_.attend(s_, rows, s_.group, query_of(first), blocks_ + first, joint, seen_.get() + row, wanted_,
+                                 partials + row);
+      }
+    for (int64_t i = first; i < last; ++i)
+      attend_group<kWidth>(s_, query_of(i), blocks_[i], nexts_[i], seen_[i * s_.group], s_.group, partials + i * s_.group);
+  }
+
+  // Want what comes after the blocks of some tokens, each part of it once.
+  void want(int64_t first, int64_t last) {
+    wanted_.clear();
+    for (int64_t i = first; i < last; ++i) {
+      const Block<T> &next = nexts_[i], &before = nexts_[std::max(first, i - 1)];
+      if (next.keys.own == blocks_[i].keys.own || (i > first && next.keys.own == before.keys.own)) continue;
+      const bool others = next.keys.others != blocks_[i].keys.others && (i == first || next.keys.others != before.keys.others);
+      wanted_.add(next.keys, next_ends_[i], others);
+      wanted_.add(next.values, next_ends_[i], others);
     }
   }
 
   const Shape& s_;
-  Run run_{};
-  int64_t head_ = 0, start_ = 0;
-  const int64_t* positions_ = nullptr;
-  std::vector<float> turned_;
-  std::vector<T> queries_;
-  std::vector<Seen> seen_;
-  Sums sums_, next_;
+  const Caches<T>& caches_;
+  Run run_;
+  int64_t head_ = 0;
+  std::unique_ptr<float[]> turned_;
+  std::unique_ptr<T[]> queries_;
+  std::unique_ptr<Seen[]> seen_;
+  Sums sums_, further_;  // of the first block and all that was merged into it; of one more
+  Block<T> blocks_[kLongestRun], nexts_[kLongestRun];
+  int64_t next_ends_[kLongestRun];
+  Wanted wanted_;
   AttentionRegisters registers_;
 };
 
 // All runs of one head, then those of the next: slots that begin alike are read from memory once.
 template <int64_t kWidth, typename T>
-void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, const T* keys, const T* values,
-                const int64_t* slots, const int64_t* positions, const Prefixes& prefixes, T* out) {
-  const std::vector<Run> runs = find_runs(s, slots, positions);
-  const int64_t num_runs = static_cast<int64_t>(runs.size());
-  const auto slot_of = [&](int64_t task) { return slots[runs[task % num_runs].first]; };
-  const auto place_of = [&](int64_t task, int64_t slot) {
-    return (slot * s.kv_heads + task / num_runs) * s.max_length * s.head_dim;
-  };
-  parallel_for(num_runs * s.kv_heads, 1, [&](int64_t begin, int64_t end) {
-    Attention<kWidth, T> attention(s);
+void attend_all(const Shape& s, const Rotation& rotation, const View<T>& query, const Caches<T>& caches,
+                const std::vector<Run>& runs, T* out) {
+  const int64_t num_runs = static_cast<int64_t>(runs.size()), num_tasks = num_runs * s.kv_heads;
+  parallel_for(num_tasks, 1, [&](int64_t begin, int64_t end) {
+    Attention<kWidth, T> attention(s, caches);
     for (int64_t task = begin; task < end; ++task) {
-      attention.read(rotation, query, positions, runs[task % num_runs], task / num_runs);
-      const int64_t slot = slot_of(task), source = prefixes.source(slot), after = std::min(task + 1, end - 1);
-      const int64_t own = place_of(task, slot), others = place_of(task, source);
-      const int64_t ahead = place_of(after, slot_of(after)) - own;
-      const int64_t ahead_of_others = place_of(after, prefixes.source(slot_of(after))) - others;
-      for (int64_t at = attention.start(); at < attention.end(); at += kBlock) {
-        const int64_t shared = std::clamp<int64_t>(prefixes.length(slot) - at, 0, kBlock);
-        const auto lines = [&](const T* cache) {
-          const T* block = cache + at * s.head_dim;
-          return Lines<T>{block + own, block + others, shared, ahead, ahead_of_others};
-        };
-        attention.attend(at, lines(keys), lines(values));
-      }
+      const int64_t after = std::min(task + 1, num_tasks - 1);  // the same thread's, as a rule
+      attention.read(rotation, query, runs[task % num_runs], task / num_runs);
+      attention.attend(runs[after % num_runs], after / num_runs);
       attention.write(out);
     }
   });
@@ -253,21 +252,21 @@ void for_width(int64_t width, F run) {
 Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& cos,
               const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
               const Tensor& positions, double scale, int64_t window, double softcap, const std::optional<Tensor>& sources,
-              const std::optional<Tensor>& lengths, bool prompts) {
-  Shape s{query.size(0), query.size(1), key.size(1), query.size(1) / key.size(1), query.size(2), keys.size(2),
-          static_cast<float>(scale), window, static_cast<float>(softcap), prompts};
+              const std::optional<Tensor>& lengths) {
+  const Shape s{query.size(0), query.size(1), key.size(1), query.size(1) / key.size(1), query.size(2), keys.size(2),
+                static_cast<float>(scale), window, static_cast<float>(softcap)};
   if (s.max_length % kLanes != 0) throw std::invalid_argument("max_length must be a multiple of 16");
   const Rotation rotation = cos ? Rotation{data<float>(*cos), data<float>(*sin), cos->size(1)} : Rotation{};
   const Prefixes prefixes = sources && lengths ? Prefixes{data<int64_t>(*sources), data<int64_t>(*lengths)} : Prefixes{};
+  const std::vector<Token> tokens = sorted_tokens(s.tokens, data<int64_t>(slots), data<int64_t>(positions), prefixes);
+  const std::vector<Run> runs = find_runs(s, tokens, prefixes);
   Tensor out = empty(query.sizes(), query.scalar_type());
   for_type_of(query, [&](auto type) {
     using T = decltype(type);
-    const auto *slot = data<int64_t>(slots), *position = data<int64_t>(positions);
-    write_cache(s, rotation, View<T>(key), View<T>(value), mutable_data<T>(keys), mutable_data<T>(values), slot,
-                position);
+    write_cache(s, rotation, View<T>(key), View<T>(value), mutable_data<T>(keys), mutable_data<T>(values), tokens);
+    const Caches<T> caches{data<T>(keys), data<T>(values), prefixes};
     for_width(s.head_dim / kLanes, [&](auto width) {
-      attend_all<width.value>(s, rotation, View<T>(query), data<T>(keys), data<T>(values), slot, position,
-                              prefixes, mutable_data<T>(out));
+      attend_all<width.value>(s, rotation, View<T>(query), caches, runs, mutable_data<T>(out));
     });
   });
   return out;

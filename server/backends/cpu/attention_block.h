@@ -1,4 +1,4 @@
-// A block of attention: what queries see of up to 128 positions, by vectors.
+// A block of attention: what queries see of up to 256 positions, by vectors.
 #pragma once
 
 #include <algorithm>
@@ -8,14 +8,14 @@
 
 namespace kelvin {
 
-constexpr int64_t kBlock = 128;  // positions whose softmax is computed in one piece
+constexpr int64_t kBlock = 256;         // positions whose softmax is computed in one piece
+constexpr int64_t kQueriesAtOnce = 16;  // rows of a matrix register
 
 struct Shape {
   int64_t tokens, heads, kv_heads, group, head_dim, max_length;
   float scale;
   int64_t window;  // 0: every earlier position
   float softcap;   // 0: none
-  bool prompts;    // whether tokens are of prompts
 };
 
 // Softmax-weighted sum over one block of positions: `peak` and `total` of its scores, `out` not yet divided by `total`.
@@ -29,14 +29,21 @@ struct Seen {
   int64_t first, end;
 };
 
-// A block of a cache, keys or values. Its first positions, `shared` of them, are those of another slot too and read
-// there, where they may still be in the processor's cache; what lies `ahead` is asked for line by line, for the next head.
+// A block's keys or values in a slot. The first positions, `shared` of them and a multiple of 16, another slot has as
+// well; they are read there, where they may still be in the processor's cache.
 template <typename T>
 struct Lines {
   const T *own, *others;
-  int64_t shared, ahead, ahead_of_others;
+  int64_t shared, head_dim;
 
-  void ask_no_more() { ahead = ahead_of_others = 0; }
+  // Where positions from j on are read, `count` of them together; j is a multiple of 16.
+  const T* at(int64_t j, int64_t count = kLanes) const { return (j + count <= shared ? others : own) + j * head_dim; }
+};
+
+// A block of a cache.
+template <typename T>
+struct Block {
+  Lines<T> keys, values;
 };
 
 inline Floats scaled(const Shape& s, Floats score) {
@@ -46,16 +53,14 @@ inline Floats scaled(const Shape& s, Floats score) {
   return score;
 }
 
-// Scores of kQueries queries against kTiles tiles of keys, which begin at position j of a block.
+// Scores of kQueries queries against kTiles tiles of keys, which begin at position j of a block; those of the `next`
+// block are asked for meanwhile.
 template <int64_t kQueries, int64_t kTiles, typename T>
-void score(const Shape& s, const T* query, const Lines<T>& keys, int64_t j, float (*scores)[kBlock]) {
+void score(const Shape& s, const T* query, const Lines<T>& keys, const Lines<T>& next, int64_t j,
+           float (*scores)[kBlock]) {
   const T* tiles[kTiles];
   int64_t ahead[kTiles];
-  for (int64_t t = 0; t < kTiles; ++t, j += kLanes) {
-    const bool shared = j + kLanes <= keys.shared;
-    tiles[t] = (shared ? keys.others : keys.own) + j * s.head_dim;
-    ahead[t] = shared ? keys.ahead_of_others : keys.ahead;
-  }
+  for (int64_t t = 0; t < kTiles; ++t, j += kLanes) tiles[t] = keys.at(j), ahead[t] = next.at(j) - tiles[t];
   Floats sums[kQueries][kTiles] = {};
   for (int64_t d = 0; d < s.head_dim; d += Arithmetic<T>::kStep)
     for (int64_t t = 0; t < kTiles; ++t) {
@@ -95,44 +100,43 @@ float weigh(const float* scores, float peak, int64_t end, T* weights) {
 }
 
 template <int64_t kWidth, int64_t kQueries, typename T>
-void attend_block(const Shape& s, const T* query, const Lines<T>& keys, const Lines<T>& values, Seen seen,
+void attend_block(const Shape& s, const T* query, const Block<T>& block, const Block<T>& next, Seen seen,
                   Partial* partials) {
   constexpr int64_t kTiles = 4, kStep = Arithmetic<T>::kStep;  // tiles at once: enough sums to hide their latency
   alignas(64) float scores[kQueries][kBlock];
   alignas(64) T weights[kQueries][kBlock];
+  const auto scores_at = [&](int64_t j) { return reinterpret_cast<float(*)[kBlock]>(&scores[0][j]); };
   int64_t j = 0;
   for (; j + (kTiles - 1) * kLanes < seen.end; j += kTiles * kLanes)
-    score<kQueries, kTiles>(s, query, keys, j, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
-  for (; j < seen.end; j += kLanes)
-    score<kQueries, 1>(s, query, keys, j, reinterpret_cast<float(*)[kBlock]>(&scores[0][j]));
+    score<kQueries, kTiles>(s, query, block.keys, next.keys, j, scores_at(j));
+  for (; j < seen.end; j += kLanes) score<kQueries, 1>(s, query, block.keys, next.keys, j, scores_at(j));
   for (int64_t g = 0; g < kQueries; ++g) {
     partials[g].peak = hide(scores[g], seen);
     partials[g].total = weigh(scores[g], partials[g].peak, seen.end, weights[g]);
   }
   Floats sums[kQueries][kWidth] = {};
-  const auto add_values = [&](const T* lines, int64_t begin, int64_t end, int64_t ahead) {
-    for (int64_t j = begin; j < end; j += kStep)
+  for (int64_t tile = 0; tile < seen.end; tile += kLanes) {
+    const T* lines = block.values.at(tile);
+    const int64_t ahead = next.values.at(tile) - lines;
+    for (int64_t j = 0; j < std::min(kLanes, seen.end - tile); j += kStep)
       for (int64_t d = 0; d < kWidth; ++d) {
         const T* line = lines + j * s.head_dim + d * kLanes * kStep;
         __builtin_prefetch(line + ahead, 0, 2);
         for (int64_t g = 0; g < kQueries; ++g)
-          sums[g][d] = Arithmetic<T>::multiply_add(sums[g][d], weights[g] + j, line);
+          sums[g][d] = Arithmetic<T>::multiply_add(sums[g][d], weights[g] + tile + j, line);
       }
-  };
-  const int64_t shared = std::min(values.shared, seen.end);
-  add_values(values.others, 0, shared, values.ahead_of_others);
-  add_values(values.own, shared, seen.end, values.ahead);
+  }
   for (int64_t g = 0; g < kQueries; ++g)
     for (int64_t d = 0; d < kWidth; ++d) store(partials[g].out + d * kLanes, sums[g][d]);
 }
 
 // The query heads of one KV head, as many at once as accumulators fit the registers: each key is loaded once for all.
 template <int64_t kWidth, int64_t kQueries = std::max<int64_t>(1, std::min<int64_t>(4, 16 / kWidth)), typename T>
-void attend_group(const Shape& s, const T* query, const Lines<T>& keys, const Lines<T>& values, Seen seen,
-                  int64_t group, Partial* partials) {
+void attend_group(const Shape& s, const T* query, const Block<T>& block, const Block<T>& next, Seen seen, int64_t group,
+                  Partial* partials) {
   for (; group >= kQueries; group -= kQueries, query += kQueries * s.head_dim, partials += kQueries)
-    attend_block<kWidth, kQueries>(s, query, keys, values, seen, partials);
-  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, keys, values, seen, group, partials);
+    attend_block<kWidth, kQueries>(s, query, block, next, seen, partials);
+  if constexpr (kQueries > 1) attend_group<kWidth, kQueries - 1>(s, query, block, next, seen, group, partials);
 }
 
 }  // namespace kelvin

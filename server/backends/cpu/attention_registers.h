@@ -1,12 +1,61 @@
-// A block of attention in the matrix registers of AMX, for up to 16 queries at once. Caches lie as they do for
-// vectors. Tokens of prompts take this way, however few they are, for its sums have other bits; the next token of a
-// sequence, whose queries would fill a fifth of a register, does not.
+// A block of attention in the matrix registers of AMX, for up to 16 queries at once. Caches lie as they do for vectors.
+// Every token takes this way where a processor has it, for its sums have other bits.
 #pragma once
+
+#include <vector>
 
 #include "attention_block.h"
 #include "matrix_registers.h"
 
 namespace kelvin {
+
+// Lines of blocks that are wanted next: they are asked for little by little while others are computed with, so that memory
+// always sends.
+class Wanted {
+ public:
+  void clear() { parts_.clear(), part_ = 0; }
+
+  // Want the positions before `end`, a multiple of 16; those of another slot only where it is said so.
+  template <typename T>
+  void add(const Lines<T>& lines, int64_t end, bool others) {
+    const int64_t shared = std::min(end, lines.shared), bytes = lines.head_dim * sizeof(T);
+    if (others) add(lines.others, shared * bytes);
+    add(lines.own + shared * lines.head_dim, (end - shared) * bytes);
+  }
+
+  // Ask for all of them in so many steps.
+  void divide(int64_t steps) {
+    int64_t lines = 0;
+    for (size_t i = part_; i < parts_.size(); ++i) lines += parts_[i].lines;
+    lines_ = (lines + steps - 1) / steps;
+  }
+
+  void ask() {
+    for (int64_t left = lines_; left > 0 && part_ < parts_.size();) {
+      Part& part = parts_[part_];
+      const int64_t lines = std::min(left, part.lines);
+      for (int64_t line = 0; line < lines; ++line) __builtin_prefetch(part.at + line * kLine, 0, 2);
+      part.at += lines * kLine, part.lines -= lines, left -= lines;
+      part_ += part.lines == 0;
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+
+  struct Part {
+    const char* at;
+    int64_t lines;
+  };
+
+  void add(const void* from, int64_t bytes) {
+    if (bytes > 0) parts_.push_back({static_cast<const char*>(from), bytes / kLine});
+  }
+
+  std::vector<Part> parts_;
+  size_t part_ = 0;
+  int64_t lines_ = 0;  // of a step
+};
 
 #if defined(KELVIN_MATRIX_REGISTERS)
 
@@ -21,34 +70,52 @@ class AttentionRegisters {
     if (shaped_for_ > 0) _tile_release();
   }
 
-  // Attend from queries [rows, head_dim], each of which sees another part of the block. What comes out lies together too.
-  void attend(const Shape& s, int64_t rows, const BFloat16* query, Lines<BFloat16> keys, Lines<BFloat16> values,
-              const Seen* seen, Partial* partials) {
-    for (int64_t r = 0; r < rows; r += kQueries) {
-      attend_rows(s, std::min(kQueries, rows - r), query + r * s.head_dim, keys, values, seen + r, partials + r);
-      keys.ask_no_more(), values.ask_no_more();
-    }
+  // Attend from queries [rows, head_dim], each of which sees another part of its block. The first `joint` positions
+  // are the same in all blocks. What follows is so in blocks[0] for the first `each` rows, in blocks[1] for
+  // the next and so on; more rows than 16 must have all in common. What comes out lies together too.
+  void attend(const Shape& s, int64_t rows, int64_t each, const BFloat16* query, const Block<BFloat16>* blocks,
+              int64_t joint, const Seen* seen, Wanted& wanted, Partial* partials) {
+    for (int64_t r = 0; r < rows; r += kQueriesAtOnce)
+      attend_rows(s, std::min(kQueriesAtOnce, rows - r), each, query + r * s.head_dim, blocks, joint, seen + r, wanted,
+                  partials + r);
   }
 
  private:
-  static constexpr int64_t kQueries = 16, kTiles = 4, kInputs = kMatrixInputs, kLine = 64;
+  static constexpr int64_t kTiles = 4, kInputs = kMatrixInputs, kLine = 64, kWide = kTiles * kLanes;
 
-  void attend_rows(const Shape& s, int64_t rows, const BFloat16* query, const Lines<BFloat16>& keys,
-                   const Lines<BFloat16>& values, const Seen* seen, Partial* partials) {
-    shape(rows);
+  static int64_t parts(int64_t all, int64_t each) { return (all + each - 1) / each; }
+  static int64_t whole_tiles(int64_t positions) { return parts(positions, kLanes) * kLanes; }
+
+  void attend_rows(const Shape& s, int64_t rows, int64_t each, const BFloat16* query, const Block<BFloat16>* blocks,
+                   int64_t joint, const Seen* seen, Wanted& wanted, Partial* partials) {
     int64_t end = 0;
-    for (int64_t r = 0; r < rows; ++r) end = std::max(end, seen[r].end);
-    end = (end + kLanes - 1) / kLanes * kLanes;
-    for (int64_t j = 0; j < end; j += kTiles * kLanes) score(s, query, keys, j, std::min(kTiles, (end - j) / kLanes));
+    for (int64_t r = 0; r < rows; ++r) end = std::max(end, whole_tiles(seen[r].end));
+    const int64_t together = std::min(joint / kInputs * kInputs, end), alone = together < end ? rows / each : 0;
+    const int64_t steps = parts(together, kWide) + alone * parts(end - together, kWide);
+    wanted.divide(steps * parts(s.head_dim, kInputs) + rows + 2 * steps * parts(s.head_dim, kWide));
+    shape(rows);
+    score(s, query, blocks[0].keys, 0, together, wanted, scores_[0]);
+    if (alone > 0) shape(each);
+    for (int64_t i = 0; i < alone; ++i)
+      score(s, query + i * each * s.head_dim, blocks[i].keys, together, whole_tiles(seen[i * each].end), wanted,
+            scores_[i * each]);
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t j = 0; j < seen[r].end; j += kLanes) store(scores_[r] + j, scaled(s, load(scores_[r] + j)));
-      partials[r].peak = hide(scores_[r], seen[r]);
-      partials[r].total = weigh(scores_[r], partials[r].peak, seen[r].end, weights_[r]);
-      for (int64_t j = (seen[r].end + kLanes - 1) / kLanes * kLanes; j < end; j += kLanes)
-        store(weights_[r] + j, Floats{});
+      wanted.ask();
+      weigh_row(s, r, seen[r], std::max(together, whole_tiles(seen[r].end)), partials[r]);
     }
-    for (int64_t d = 0; d < s.head_dim; d += kTiles * kLanes)
-      add_values(s, values, end, d, std::min(kTiles, (s.head_dim - d) / kLanes), partials[0].out + d);
+    shape(rows);
+    add_values(s, blocks[0].values, 0, together, wanted, weights_[0], partials[0].out);
+    if (alone > 0) shape(each);
+    for (int64_t i = 0; i < alone; ++i)
+      add_values(s, blocks[i].values, together, whole_tiles(seen[i * each].end), wanted, weights_[i * each],
+                 partials[i * each].out);
+  }
+
+  void weigh_row(const Shape& s, int64_t r, Seen seen, int64_t end, Partial& partial) {
+    for (int64_t j = 0; j < seen.end; j += kLanes) store(scores_[r] + j, scaled(s, load(scores_[r] + j)));
+    partial.peak = hide(scores_[r], seen);
+    partial.total = weigh(scores_[r], partial.peak, seen.end, weights_[r]);
+    for (int64_t j = whole_tiles(seen.end); j < end; j += kLanes) store(weights_[r] + j, Floats{});
   }
 
   void shape(int64_t rows) {
@@ -62,83 +129,95 @@ class AttentionRegisters {
     shaped_for_ = rows;
   }
 
-// Add inputs times each of `count` tiles to a sum of its own.
-#define KELVIN_ADD_TILES(inputs, tile, from, apart, stride)                     \
-  do {                                                                          \
-    _tile_loadd(tile, from, stride);                                            \
-    _tile_dpbf16ps(0, inputs, tile);                                            \
-    if (count > 1) {                                                            \
-      _tile_loadd(tile, (from) + (apart), stride);                              \
-      _tile_dpbf16ps(1, inputs, tile);                                          \
-    }                                                                           \
-    if (count > 2) {                                                            \
-      _tile_loadd(tile, (from) + 2 * (apart), stride);                          \
-      _tile_dpbf16ps(2, inputs, tile);                                          \
-    }                                                                           \
-    if (count > 3) {                                                            \
-      _tile_loadd(tile, (from) + 3 * (apart), stride);                          \
-      _tile_dpbf16ps(3, inputs, tile);                                          \
-    }                                                                           \
+// Add inputs times each of `count` tiles, `from(0)` and so on, to a sum of its own.
+#define KELVIN_ADD_TILES(inputs, tile, from, stride) \
+  do {                                               \
+    _tile_loadd(tile, from(0), stride);              \
+    _tile_dpbf16ps(0, inputs, tile);                 \
+    if (count > 1) {                                 \
+      _tile_loadd(tile, from(1), stride);            \
+      _tile_dpbf16ps(1, inputs, tile);               \
+    }                                                \
+    if (count > 2) {                                 \
+      _tile_loadd(tile, from(2), stride);            \
+      _tile_dpbf16ps(2, inputs, tile);               \
+    }                                                \
+    if (count > 3) {                                 \
+      _tile_loadd(tile, from(3), stride);            \
+      _tile_dpbf16ps(3, inputs, tile);               \
+    }                                                \
   } while (false)
 
-  // Scores of `count` tiles of positions from j on.
-  void score(const Shape& s, const BFloat16* query, const Lines<BFloat16>& keys, int64_t j, int64_t count) {
-    const bool shared = j + count * kLanes <= keys.shared;
-    const BFloat16* tiles = (shared ? keys.others : keys.own) + j * s.head_dim;
-    const int64_t ahead = shared ? keys.ahead_of_others : keys.ahead;
-    const int64_t apart = kLanes * s.head_dim, bytes = s.head_dim * sizeof(BFloat16);
-    zero();
-    for (int64_t d = 0; d < s.head_dim; d += kInputs) {
-      const BFloat16* lines = tiles + d * kLanes;
-      const int64_t inputs = std::min(kInputs, s.head_dim - d);
-      for (int64_t t = 0; t < count; ++t) ask(lines + t * apart + ahead, kLine, inputs / 2);
-      asm volatile("" ::: "memory");  // compilers do not know that these instructions read what was written
-      if (inputs == kInputs) {
-        _tile_loadd(4, query + d, bytes);
-        KELVIN_ADD_TILES(4, 6, lines, apart, kLine);
-      } else {
-        _tile_loadd(5, query + d, bytes);
-        KELVIN_ADD_TILES(5, 7, lines, apart, kLine);
+  // Scores of the positions from `begin` to `end`.
+  void score(const Shape& s, const BFloat16* query, const Lines<BFloat16>& keys, int64_t begin, int64_t end,
+             Wanted& wanted, float* scores) {
+    const int64_t bytes = s.head_dim * sizeof(BFloat16);
+    for (int64_t j = begin; j < end; j += kWide) {
+      const int64_t count = std::min(kTiles, (end - j) / kLanes);
+      zero();
+      for (int64_t d = 0; d < s.head_dim; d += kInputs) {
+        const auto tile = [&](int64_t t) { return keys.at(j + t * kLanes) + d * kLanes; };
+        wanted.ask();
+        asm volatile("" ::: "memory");  // compilers do not know that these instructions read what was written
+        if (s.head_dim - d >= kInputs) {
+          _tile_loadd(4, query + d, bytes);
+          KELVIN_ADD_TILES(4, 6, tile, kLine);
+        } else {
+          _tile_loadd(5, query + d, bytes);
+          KELVIN_ADD_TILES(5, 7, tile, kLine);
+        }
       }
+      keep(scores + j, kBlock, count);
     }
-    keep(&scores_[0][j], kBlock, count);
   }
 
-  // Weighted sums of `count` tiles of values' elements from d on.
-  void add_values(const Shape& s, const Lines<BFloat16>& values, int64_t end, int64_t d, int64_t count, float* out) {
-    constexpr int64_t kPair = 2, kApart = kLanes * kPair, kBytes = kBlock * sizeof(BFloat16);
+  // Add the values of positions from `begin` to `end` to what those before them came to.
+  void add_values(const Shape& s, const Lines<BFloat16>& values, int64_t begin, int64_t end, Wanted& wanted,
+                  const BFloat16* weights, float* out) {
+    constexpr int64_t kPair = 2, kBytes = kBlock * sizeof(BFloat16);
     const int64_t stride = s.head_dim * kPair * sizeof(BFloat16);
-    zero();
-    for (int64_t j = 0; j < end; j += kInputs) {
-      const int64_t inputs = std::min(kInputs, end - j);
-      const bool shared = j + inputs <= values.shared;
-      const BFloat16* lines = (shared ? values.others : values.own) + j * s.head_dim + d * kPair;
-      const int64_t ahead = shared ? values.ahead_of_others : values.ahead;
-      for (int64_t t = 0; t < count; ++t) ask(lines + t * kApart + ahead, stride, inputs / 2);
-      asm volatile("" ::: "memory");
-      if (inputs == kInputs) {
-        _tile_loadd(4, &weights_[0][j], kBytes);
-        KELVIN_ADD_TILES(4, 6, lines, kApart, stride);
-      } else {
-        _tile_loadd(5, &weights_[0][j], kBytes);
-        KELVIN_ADD_TILES(5, 7, lines, kApart, stride);
+    if (begin >= end) return;
+    for (int64_t d = 0; d < s.head_dim; d += kWide) {
+      const int64_t count = std::min(kTiles, (s.head_dim - d) / kLanes);
+      if (begin == 0)
+        zero();
+      else
+        restore(out + d, s.head_dim, count);
+      for (int64_t j = begin; j < end; j += kInputs) {
+        const int64_t inputs = std::min(kInputs, end - j);
+        const BFloat16* lines = values.at(j, inputs) + d * kPair;
+        const auto tile = [&](int64_t t) { return lines + t * kLanes * kPair; };
+        wanted.ask();
+        asm volatile("" ::: "memory");
+        if (inputs == kInputs) {
+          _tile_loadd(4, weights + j, kBytes);
+          KELVIN_ADD_TILES(4, 6, tile, stride);
+        } else {
+          _tile_loadd(5, weights + j, kBytes);
+          KELVIN_ADD_TILES(5, 7, tile, stride);
+        }
       }
+      keep(out + d, s.head_dim, count);
     }
-    keep(out, s.head_dim, count);
   }
 
 #undef KELVIN_ADD_TILES
-
-  static void ask(const BFloat16* lines, int64_t stride, int64_t count) {
-    for (int64_t line = 0; line < count; ++line)
-      __builtin_prefetch(reinterpret_cast<const char*>(lines) + line * stride, 0, 2);
-  }
 
   static void zero() {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
+  }
+
+  // Load what `keep` has stored.
+  static void restore(const float* out, int64_t width, int64_t count) {
+    const int64_t stride = width * sizeof(float);
+    asm volatile("" ::: "memory");
+    _tile_loadd(0, out, stride);
+    if (count > 1) _tile_loadd(1, out + kLanes, stride);
+    if (count > 2) _tile_loadd(2, out + 2 * kLanes, stride);
+    if (count > 3) _tile_loadd(3, out + 3 * kLanes, stride);
   }
 
   // Store the sums of `count` tiles side by side, in rows of so many numbers.
@@ -152,8 +231,8 @@ class AttentionRegisters {
   }
 
   int64_t shaped_for_ = 0;
-  alignas(64) float scores_[kQueries][kBlock];
-  alignas(64) BFloat16 weights_[kQueries][kBlock];
+  alignas(64) float scores_[kQueriesAtOnce][kBlock];
+  alignas(64) BFloat16 weights_[kQueriesAtOnce][kBlock];
 };
 
 #else

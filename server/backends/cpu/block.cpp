@@ -72,7 +72,6 @@ struct Block {
   struct Places {
     const Tensor &slots, &positions, &keys, &values;
     const std::optional<Tensor>&sources, &lengths;
-    bool prompts;
   };
 
   void run(const Tensor& x, const Places& places, const Tensor& result) const {
@@ -95,7 +94,7 @@ struct Block {
     if (query_norm) query = normalize_heads(query, *query_norm, eps, centred);
     if (key_norm) key = normalize_heads(key, *key_norm, eps, centred);
     return attend(query, key, value, cos, sin, places.keys, places.values, places.slots, places.positions, scale, window,
-                  softcap, places.sources, places.lengths, places.prompts)
+                  softcap, places.sources, places.lengths)
         .view({tokens, heads * head_dim});
   }
 
@@ -139,7 +138,7 @@ Tensor plan_block(const Tensor& attention_norm, const std::optional<Tensor>& att
 
 Tensor run_blocks(const Tensor& x, const Tensor& slots, const Tensor& positions, std::vector<Tensor> keys,
                   std::vector<Tensor> values, const Tensor& plans, const std::optional<Tensor>& sources,
-                  const std::optional<Tensor>& lengths, bool prompts) {
+                  const std::optional<Tensor>& lengths) {
   const size_t count = keys.size();
   if (static_cast<size_t>(plans.size(0)) != count || values.size() != count || plans.size(1) != sizeof(Block))
     throw std::invalid_argument("there must be a plan, keys and values for every block");
@@ -147,7 +146,7 @@ Tensor run_blocks(const Tensor& x, const Tensor& slots, const Tensor& positions,
   Tensor stream = x;
   for (size_t i = 0; i < count; ++i) {
     const Tensor& next = (count - i) % 2 == 1 ? result : other;  // so that the last is the result
-    data<Block>(plans)[i].run(stream, {slots, positions, keys[i], values[i], sources, lengths, prompts}, next);
+    data<Block>(plans)[i].run(stream, {slots, positions, keys[i], values[i], sources, lengths}, next);
     stream = next;
   }
   return result;

@@ -37,12 +37,11 @@ Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tens
 // rotary angles of query and key, or none; keys, values [slots, kv_heads, max_length, head_dim], max_length a multiple of
 // 16, laid out by tiles of 16 positions as this kernel alone reads them; slots, positions int64 [tokens]; window 0: all
 // positions; softcap 0: none. sources, lengths int64 [slots], or neither: the first positions of a slot, as many as its
-// length, are the same in its source, and may be read there. prompts: whether the tokens are of prompts, many of a slot as
-// a rule; a token's bits are those of one or the other. Returns the shape of query.
+// length, are the same in its source, and may be read there. Returns the shape of query.
 Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& cos,
               const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
               const Tensor& positions, double scale, int64_t window, double softcap,
-              const std::optional<Tensor>& sources, const std::optional<Tensor>& lengths, bool prompts);
+              const std::optional<Tensor>& sources, const std::optional<Tensor>& lengths);
 
 // Apply the feed-forward layer's activation: silu, gelu, gelu_tanh or relu; or tanh, for caps on logits. gated: x
 // [rows, 2 · width] holds gate and up side by side and the result is activation(gate) · up, [rows, width]; else every
@@ -73,11 +72,11 @@ Tensor plan_block(const Tensor& attention_norm, const std::optional<Tensor>& att
                   bool parallel_residual, double scale, int64_t window, double softcap);
 
 // Run tokens through blocks, one after the other, as `Decoder.block` of torch_decoder.py says: x [tokens, hidden size];
-// slots, positions, sources, lengths, prompts and, for each block, keys and values as for `attend`; plans [blocks, bytes].
+// slots, positions, sources, lengths and, for each block, keys and values as for `attend`; plans [blocks, bytes].
 // Returns the shape of x.
 Tensor run_blocks(const Tensor& x, const Tensor& slots, const Tensor& positions, std::vector<Tensor> keys,
                   std::vector<Tensor> values, const Tensor& plans, const std::optional<Tensor>& sources,
-                  const std::optional<Tensor>& lengths, bool prompts);
+                  const std::optional<Tensor>& lengths);
 
 // Compute the Gumbel noise of every token: key0, key1, step int32 [rows]. Returns float32 [rows, vocab_size].
 Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, int64_t vocab_size);

@@ -97,7 +97,7 @@ void run_attend(const Call& call) {
   };
   attend(query, key, call[2], call.if_any(6, turns), call.if_any(7, turns), part(0), part(1), widen(call[3], slots),
          widen(call[4], positions), call.numbers[4], static_cast<int64_t>(call.numbers[5]), call.numbers[6], of_slots(1),
-         of_slots(2), false);
+         of_slots(2));
 }
 
 // logits and the arrays of SamplingState that the draw reads, in their order

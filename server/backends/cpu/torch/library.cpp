@@ -131,7 +131,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(kelvin, m) {
       "float softcap) -> Tensor");
   m.def(
       "run_blocks(Tensor x, Tensor slots, Tensor positions, Tensor(a!)[] keys, Tensor(b!)[] values, Tensor plans, "
-      "Tensor? sources, Tensor? lengths, bool prompts) -> Tensor");
+      "Tensor? sources, Tensor? lengths) -> Tensor");
   m.def("gumbel_noise(Tensor key0, Tensor key1, Tensor step, int vocab_size) -> Tensor");
   m.def(
       "process(Tensor logits, Tensor step, Tensor bias_ids, Tensor bias, Tensor allowed, Tensor bad_words, "
