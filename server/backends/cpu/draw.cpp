@@ -51,14 +51,15 @@ float best_of(const float* logits, int64_t n) {
 template <typename F>
 int32_t nearest(int64_t n, const Noise& noise, F distance) {
   Best early, late;
-  float reach = std::numeric_limits<float>::max();  // no noise lets a token beyond win
+  float bar = -kInf;  // the greatest score so far
   for (int64_t i = 0; i < noise.half; i += kLanes) {
     const Floats near = distance(i, noise.half), far = distance(noise.half + i, n);
-    if (!any((near <= reach) | (far <= reach))) continue;
-    const Pair<Floats> both = noise.both(i);
-    early.offer(both.first - near, i);
-    late.offer(both.second - far, noise.half + i);
-    reach = kMostNoise - greatest(early.score > late.score ? early.score : late.score);
+    if (!any((near <= kMostNoise - bar) | (far <= kMostNoise - bar))) continue;
+    const Pair<Words> words = noise.words(i);
+    if (!any(may_reach(words.first, near + bar) | may_reach(words.second, far + bar))) continue;
+    early.offer(gumbel(words.first) - near, i);
+    late.offer(gumbel(words.second) - far, noise.half + i);
+    bar = greatest(early.score > late.score ? early.score : late.score);
   }
   const auto low = early.winner(), high = late.winner();
   return high.first > low.first ? high.second : low.second;

@@ -15,10 +15,10 @@ Tensor gumbel_noise(const Tensor& key0, const Tensor& key1, const Tensor& step, 
   parallel_for(rows * pieces, 256, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t row = i / pieces, token = i % pieces * kLanes;
-      const Pair<Floats> noise = Noise{first[row], second[row], counter[row], half}.both(token);
+      const Pair<Words> words = Noise{first[row], second[row], counter[row], half}.words(token);
       float* tokens = target + row * vocab_size + token;
-      store_up_to(tokens, half - token, noise.first);
-      store_up_to(tokens + half, vocab_size - half - token, noise.second);
+      store_up_to(tokens, half - token, gumbel(words.first));
+      store_up_to(tokens + half, vocab_size - half - token, gumbel(words.second));
     }
   });
   return out;

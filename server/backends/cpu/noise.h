@@ -29,8 +29,10 @@ inline Floats log_positive(Floats x) {
   return m + y + 0.693359375f * exponent;
 }
 
+inline Floats uniform(Words words) { return __builtin_convertvector((Ints)((words >> 1) | 1), Floats) * 0x1p-31f; }
+
 inline Floats gumbel(Words words) {
-  Floats u = __builtin_convertvector((Ints)((words >> 1) | 1), Floats) * 0x1p-31f;
+  Floats u = uniform(words);
   const Floats most = Floats{} + kMostUniform;
   u = u > most ? most : u;
   const Floats rest = 1.0f - u;                                                     // rounded; Kahan's correction
@@ -38,15 +40,21 @@ inline Floats gumbel(Words words) {
   return -log_positive(minus_log1p);
 }
 
+// Whether noise may be as great as x: -ln(-ln1p(-u)) ≥ x asks for u ≤ e^-x, which costs less to say than the noise. What
+// rounding does to either is far below a ten-thousandth.
+inline Ints may_reach(Words words, Floats x) {
+  constexpr float kRounding = 1.0001f;
+  return uniform(words) <= exp_negative(x > 0.0f ? -x : Floats{}) * kRounding;
+}
+
 // The noise of one row at one step: token v < half takes the first word of counter v, else the second of v - half.
 struct Noise {
   uint32_t key0, key1, step;
   int64_t half;
 
-  // Of the lanes' tokens from `token` on, and of those `half` tokens further.
-  Pair<Floats> both(int64_t token) const {
-    const Pair<Words> words = threefry(key0, key1, step, (Words)kLane + static_cast<uint32_t>(token));
-    return {gumbel(words.first), gumbel(words.second)};
+  // What `gumbel` makes the noise of: of the lanes' tokens from `token` on, and of those `half` tokens further.
+  Pair<Words> words(int64_t token) const {
+    return threefry(key0, key1, step, (Words)kLane + static_cast<uint32_t>(token));
   }
 
   // A number in (0, 1) that no token's noise is made of.
