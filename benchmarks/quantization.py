@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from server.backends.torch_cache import whole_tiles
+from server.backends.tiles import whole_tiles
 from server.backends.torch_decoder import Decoder
 from server.backends.torch_kernels import load_kernels
 from server.models.load import load_spec

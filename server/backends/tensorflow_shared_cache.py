@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from server.backends.shared_prefixes import SharedPrefixes
+from server.backends.tiles import room_for, whole_tiles
 
-_TILE = 16  # positions that the kernels keep together
 _VECTOR = 16  # floats of a vector
 
 
@@ -29,10 +29,10 @@ class SharedCaches:
             num_layers: of the model.
             num_slots: sequences.
             num_kv_heads: of a position.
-            max_length: positions of a slot, rounded up to whole tiles.
+            max_length: positions of a slot, for which `room_for` makes room.
             head_dim: width of a head.
         """
-        shape = 2 * num_layers, num_slots, num_kv_heads, -(-max_length // _TILE) * _TILE, head_dim
+        shape = 2 * num_layers, num_slots, num_kv_heads, room_for(max_length), head_dim
         self._memory = _aligned_zeros(shape)
         self._prefixes = SharedPrefixes(num_slots)
         arrays = self._memory, self._prefixes.sources, self._prefixes.lengths
@@ -46,7 +46,7 @@ class SharedCaches:
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the tiles that hold the first `length` positions of a slot to another slot."""
-        end = -(-length // _TILE) * _TILE
+        end = whole_tiles(length)
         for layer in self._memory:  # each for itself: what numpy copies in between is as large as what it is asked for
             layer[target, :, :end] = layer[source, :, :end]
         self._prefixes.copied(source, target, length)

@@ -3,12 +3,11 @@
 import torch
 
 from server.backends.shared_prefixes import SharedPrefixes
+from server.backends.tiles import room_for, whole_tiles
 from server.backends.torch_pages import LargePages
 from server.models.spec import DecoderSpec
 
 Tensor = torch.Tensor
-
-_TILE = 16  # positions of the cache that the kernels keep together
 
 
 class Caches:
@@ -35,12 +34,13 @@ class Caches:
         Args:
             spec: the decoder's shape.
             num_slots: sequences.
-            max_length: positions of a slot, rounded up to whole tiles.
+            max_length: positions of a slot, for which `room_for` makes room.
             dtype: of the elements.
             device: where they live.
             position_by_position: whether all heads of a position lie together in memory, not all positions of a head.
         """
-        slots, heads, positions, head_dim = num_slots, spec.num_kv_heads, whole_tiles(max_length), spec.head_dim
+        room = room_for if device.type == "cpu" else whole_tiles
+        slots, heads, positions, head_dim = num_slots, spec.num_kv_heads, room(max_length), spec.head_dim
         pages = LargePages()
 
         def cache() -> Tensor:
@@ -79,8 +79,3 @@ class Caches:
         self.keys.clear()
         self.values.clear()
         self._memory.clear()
-
-
-def whole_tiles(positions: int) -> int:
-    """Return the positions of the tiles that these positions lie in: the kernels' cache is divided so."""
-    return -(-positions // _TILE) * _TILE

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from server.backends import torch_rows
 from server.backends.pooling import NORM_EPS, RowBatch, chosen_layers, pool_rows
-from server.backends.torch_cache import whole_tiles
+from server.backends.tiles import whole_tiles
 from server.backends.torch_decoder import Decoder
 from server.backends.torch_devices import pick_device, pick_dtype
 from server.backends.torch_kernels import kernels_fit, load_kernels
