@@ -1,10 +1,11 @@
-"""Time a comparison against separate requests: arms that share a prompt's prefill and batch, and requests that do not.
+"""Time samples that share a prompt's prefill and batch against requests that do not.
 
     python -P benchmarks/compare.py [--model smollm2] [--samples 32] [--prompt-tokens 512] [--tokens 64]
 
 Two arms, temperatures 0.7 and 1.2, of one prompt: once as a comparison samples them, every token measured, and once as
-that many requests of the same parameters, sent at once, none knowing of the others. Both take turns; medians. Prints a
-table and writes `benchmarks/results/compare.json`. Run it on a quiet machine.
+that many requests of the same parameters, sent at once, none knowing of the others. Then the samples of one arm alone,
+as one request and as many. All take turns; medians. Prints a table and writes `benchmarks/results/compare.json`. Run it
+on a quiet machine.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from server.comparison.sampling import Sampling, Writer
 from server.settings import load_settings
 
 ROUNDS = 3
+ARMS = 0.7, 1.2  # temperatures
 RESULTS = Path(__file__).parent / "results" / "compare.json"
 
 
@@ -46,13 +48,15 @@ def main() -> None:
 
 
 async def measure(model, arguments):
-    """Return the median seconds of both ways, and of a comparison that measures nothing."""
+    """Return the median seconds of every way."""
     text = "The river ran past the old house and nobody knew how long it had been there. " * arguments.prompt_tokens
     prompt = model.tokenizer.decode(model.tokenizer.encode(text)[: arguments.prompt_tokens])
     ways = {
         "a comparison": lambda: compare(model, prompt, arguments, measures=True),
         "a comparison, nothing measured": lambda: compare(model, prompt, arguments, measures=False),
-        "separate requests": lambda: separately(model, prompt, arguments),
+        "separate requests": lambda: separately(model, prompt, arguments, ARMS),
+        "one request, one arm": lambda: together(model, prompt, arguments, ARMS[0]),
+        "separate requests, one arm": lambda: separately(model, prompt, arguments, ARMS[:1]),
     }
     seconds = {name: [] for name in ways}
     for _ in range(ROUNDS):
@@ -65,18 +69,24 @@ async def measure(model, arguments):
 
 async def compare(model, prompt, arguments, *, measures):
     """Sample both arms as a comparison does."""
-    writers = [Writer(f"at {t}", model, params_of(t, arguments, measures), Stopping()) for t in (0.7, 1.2)]
+    writers = [Writer(f"at {t}", model, params_of(t, arguments, measures), Stopping()) for t in ARMS]
     written = await Sampling(writers, arguments.samples).write(0, prompt)
     assert len(written.completions) == 2 * arguments.samples
 
 
-async def separately(model, prompt, arguments):
+async def together(model, prompt, arguments, temperature):
+    """Send one request for all samples of an arm."""
+    params = params_of(temperature, arguments, measures=False)
+    await drain(model.engine.submit(model.tokenizer.encode(prompt), params, n=arguments.samples))
+
+
+async def separately(model, prompt, arguments, temperatures):
     """Send every sample as a request of its own."""
     token_ids = model.tokenizer.encode(prompt)
     streams = [
         model.engine.submit(token_ids, params_of(temperature, arguments, measures=False), first_sample=sample)
         for sample in range(arguments.samples)
-        for temperature in (0.7, 1.2)
+        for temperature in temperatures
     ]
     await asyncio.gather(*map(drain, streams))
 
@@ -102,7 +112,8 @@ def show(result, arguments):
     )
     table = Table("way", "seconds", "times as fast", title=title)
     for name, seconds in result.items():
-        table.add_row(name, f"{seconds:.2f}", f"{result['separate requests'] / seconds:.2f}")
+        separate = result["separate requests, one arm" if "one arm" in name else "separate requests"]
+        table.add_row(name, f"{seconds:.2f}", f"{separate / seconds:.2f}")
     Console().print(table)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from server.backends.quantization import Quantization
 from server.backends.torch_pages import LargePages
@@ -105,7 +106,7 @@ class Decoder(nn.Module):
 
     def embed(self, token_ids: Tensor, positions: Tensor) -> Tensor:
         """Return the residual stream before the first block, [tokens, hidden_size]; arguments as for `forward`."""
-        x: Tensor = self.embedding[token_ids]
+        x: Tensor = functional.embedding(token_ids, self.embedding)
         if self.embedding_scale != 1.0:
             x = x * self.embedding_scale
         return x if self.positions is None else x + self.positions[positions]
