@@ -8,7 +8,13 @@
 
 namespace kelvin {
 
-constexpr int64_t kBlock = 256;         // positions whose softmax is computed in one piece
+// Positions whose softmax is computed in one piece: products in matrix registers are so short that what a block costs
+// beside them counts; elsewhere the first cache shall hold it while several tokens take turns.
+#if defined(__AMX_BF16__)
+constexpr int64_t kBlock = 256;
+#else
+constexpr int64_t kBlock = 128;
+#endif
 constexpr int64_t kQueriesAtOnce = 16;  // rows of a matrix register
 
 struct Shape {

@@ -9,8 +9,8 @@
 
 namespace kelvin {
 
-// Lines of blocks that are wanted next: they are asked for little by little while others are computed with, so that memory
-// always sends.
+// Lines of blocks that are wanted next: they are asked for little by little while others are computed with, so that
+// memory always sends.
 class Wanted {
  public:
   void clear() { parts_.clear(), part_ = 0; }
@@ -62,17 +62,17 @@ class Wanted {
 template <typename T>
 constexpr bool kAttendsInRegisters = std::is_same_v<T, BFloat16>;
 
-// A thread's registers while it attends: sums in 0 to 3; queries or weights in 4, what they are multiplied by in 6; in 5
-// and 7 half as many inputs, where no more are left. Compilers want these numbers written out.
+// A thread's registers while it attends: sums in 0 to 3; queries or weights in 4, what they are multiplied by in 6; in
+// 5 and 7 half as many inputs, where no more are left. Compilers want these numbers written out.
 class AttentionRegisters {
  public:
   ~AttentionRegisters() {
     if (shaped_for_ > 0) _tile_release();
   }
 
-  // Attend from queries [rows, head_dim], each of which sees another part of its block. The first `joint` positions
-  // are the same in all blocks. What follows is so in blocks[0] for the first `each` rows, in blocks[1] for
-  // the next and so on; more rows than 16 must have all in common. What comes out lies together too.
+  // Attend from queries [rows, head_dim], each of which sees another part of its block. The first `joint` positions are
+  // the same in all blocks; what follows the first `each` rows find in blocks[0], the next ones in blocks[1] and so on.
+  // More rows than 16 have the whole block in common. What comes out lies together too.
   void attend(const Shape& s, int64_t rows, int64_t each, const BFloat16* query, const Block<BFloat16>* blocks,
               int64_t joint, const Seen* seen, Wanted& wanted, Partial* partials) {
     for (int64_t r = 0; r < rows; r += kQueriesAtOnce)

@@ -13,8 +13,8 @@ struct Token {
   int64_t row, slot, position;  // row: of the batch
 };
 
-// Tokens that attend together: a block of keys and values that several of them see is read for all at once. Their blocks
-// begin at the same places.
+// Tokens that attend together: a block of keys and values that several of them see is read for all at once. Their
+// blocks begin at the same places.
 using Run = std::span<const Token>;
 
 constexpr int64_t kLongestRun = 16;  // tokens of one slot
