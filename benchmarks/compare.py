@@ -55,8 +55,8 @@ async def measure(model, arguments):
         "a comparison": lambda: compare(model, prompt, arguments, measures=True),
         "a comparison, nothing measured": lambda: compare(model, prompt, arguments, measures=False),
         "separate requests": lambda: separately(model, prompt, arguments, ARMS),
-        "one request, one arm": lambda: together(model, prompt, arguments, ARMS[0]),
-        "separate requests, one arm": lambda: separately(model, prompt, arguments, ARMS[:1]),
+        "one arm: n of one request": lambda: together(model, prompt, arguments, ARMS[0]),
+        "one arm: separate requests": lambda: separately(model, prompt, arguments, ARMS[:1]),
     }
     seconds = {name: [] for name in ways}
     for _ in range(ROUNDS):
@@ -112,8 +112,8 @@ def show(result, arguments):
     )
     table = Table("way", "seconds", "times as fast", title=title)
     for name, seconds in result.items():
-        separate = result["separate requests, one arm" if "one arm" in name else "separate requests"]
-        table.add_row(name, f"{seconds:.2f}", f"{separate / seconds:.2f}")
+        arm = "one arm: " if name.startswith("one arm: ") else ""
+        table.add_row(name, f"{seconds:.2f}", f"{result[arm + 'separate requests'] / seconds:.2f}")
     Console().print(table)
 
 

@@ -86,13 +86,7 @@ class TensorFlowBackend:
         self.max_steps = max_steps or pick_max_steps(decoder.num_bytes, self.device)
         self._scratch = num_slots  # one slot more than there are requests
         self._caches = self._make_caches(spec)
-        self._sampler = Sampler(
-            num_slots=num_slots + 1,
-            vocab_size=self.vocab_size,
-            eos_token_ids=self.eos_token_ids,
-            max_length=self.max_length,
-            kernel=tensorflow_calls.draw if self._fused else None,
-        )
+        self._sampler = self._make_sampler()
         self._sequences = Sequences(num_slots + 1, self.eos_token_ids)
         parts = decoder, self._caches, self._sampler, self._sequences
         self._decoding = Decoding(*parts, scratch=self._scratch, max_steps=self.max_steps)
@@ -185,6 +179,15 @@ class TensorFlowBackend:
     def _make_caches(self, spec: DecoderSpec) -> Any:
         shape = spec.num_layers, self.num_slots + 1, spec.num_kv_heads, self.max_length, spec.head_dim
         return SharedCaches(*shape) if self._fused else Caches(*shape, self._dtype)
+
+    def _make_sampler(self) -> Sampler:
+        return Sampler(
+            num_slots=self.num_slots + 1,
+            vocab_size=self.vocab_size,
+            eos_token_ids=self.eos_token_ids,
+            max_length=self.max_length,
+            kernel=tensorflow_calls.draw if self._fused else None,
+        )
 
 
 def _tokens(pieces: Sequence[PromptPiece]) -> tuple[tf.Tensor, ...]:

@@ -39,8 +39,7 @@ class Caches:
             device: where they live.
             position_by_position: whether all heads of a position lie together in memory, not all positions of a head.
         """
-        room = room_for if device.type == "cpu" else whole_tiles
-        slots, heads, positions, head_dim = num_slots, spec.num_kv_heads, room(max_length), spec.head_dim
+        slots, heads, positions, head_dim = num_slots, spec.num_kv_heads, room_for(max_length), spec.head_dim
         pages = LargePages()
 
         def cache() -> Tensor:

@@ -106,10 +106,14 @@ def _value(text: str) -> tuple[Any, str]:
     """Read a value; return it and what follows its comma."""
     try:
         value, end = _JSON.raw_decode(text)
-        if not text[end:].strip() or text[end:].lstrip().startswith(","):
-            return value, text[end:].lstrip()[1:]
     except json.JSONDecodeError:
-        pass  # a word without quotes, read as text below
+        return _word(text)
+    rest = text[end:].lstrip()
+    return (value, rest[1:]) if rest[:1] in ("", ",") else _word(text)
+
+
+def _word(text: str) -> tuple[str, str]:
+    """Read a text without quotes, likewise."""
     word, _, rest = text.partition(",")
     return word.strip(), rest
 

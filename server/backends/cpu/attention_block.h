@@ -1,4 +1,4 @@
-// A block of attention: what queries see of up to 256 positions, by vectors.
+// A block of attention: what queries see of some positions, by vectors.
 #pragma once
 
 #include <algorithm>

@@ -41,7 +41,7 @@ inline Floats gumbel(Words words) {
 }
 
 // Whether noise may be as great as x: -ln(-ln1p(-u)) ≥ x asks for u ≤ e^-x, which costs less to say than the noise. What
-// rounding does to either is far below a ten-thousandth.
+// rounding does to the score of a token that can win is far below the factor that allows for it.
 inline Ints may_reach(Words words, Floats x) {
   constexpr float kRounding = 1.0001f;
   return uniform(words) <= exp_negative(x > 0.0f ? -x : Floats{}) * kRounding;
