@@ -114,7 +114,7 @@ class Backend(Protocol):
         """Write the keys and values of up to `prefill_chunk` prompt tokens, of one prompt or several."""
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of one slot's keys and values to another slot."""
+        """Let a slot begin with the first `length` positions of another one's keys and values."""
 
     def admit(
         self, slot: int, prompt_ids: Sequence[int], params: SamplingParams, sample_index: int = 0

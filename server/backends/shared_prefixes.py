@@ -1,37 +1,65 @@
-"""SharedPrefixes: which slots begin with the same keys and values, so that a step may read them from memory once."""
+"""SharedPrefixes: which slots begin with keys and values that lie in another slot, until somebody writes over these."""
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from server.backends.tiles import TILE, whole_tiles
+
+Copy = Callable[[int, int, int, int], None]
+
 
 class SharedPrefixes:
-    """For every slot another one, its source, that begins with the same keys and values, and for how many positions.
+    """For every slot another one, its source, in which its first positions lie, and how many do.
 
-    Each slot has keys and values of its own, all of them: where the same are read is of no matter to any bit, and no
-    slot need stay for the sake of another.
+    What a slot shares is copied only when its source is written over; most slots have ended by then. Its last tile lies
+    in the slot as well, so that two tiles in a row can be read there together. A source shares nothing itself.
 
     Attributes:
-        sources: a slot for each slot, int64 [slots]; itself, where it is like no other.
-        lengths: positions in which the two are the same, int64 [slots].
+        sources: a slot for each slot, int64 [slots]; itself, where it shares nothing.
+        lengths: positions that lie there, whole tiles, int64 [slots].
     """
 
-    def __init__(self, num_slots: int) -> None:
-        """Begin with slots that are like no other."""
+    def __init__(self, num_slots: int, copy: Copy) -> None:
+        """Begin with slots that share nothing.
+
+        Args:
+            num_slots: sequences.
+            copy: called with a slot, another one, and where the whole tiles that it copies begin and end.
+        """
         self.sources: npt.NDArray[np.int64] = np.arange(num_slots, dtype=np.int64)
         self.lengths: npt.NDArray[np.int64] = np.zeros(num_slots, np.int64)
+        self._copy = copy
 
-    def copied(self, source: int, target: int, length: int) -> None:
-        """Note that the first positions of a slot, so many of them, have been copied to another slot."""
-        self.written(target, 0)
-        alike = int(self.sources[source]) if self.lengths[source] >= length else source
-        self.sources[target], self.lengths[target] = alike, length
+    def share(self, source: int, target: int, length: int) -> None:
+        """Let a slot begin with the first positions of another one, so many of them."""
+        self.write_from(target, 0)
+        root, lent = int(self.sources[source]), int(self.lengths[source])
+        whole = length // TILE * TILE
+        shared = min(lent, whole) if lent else whole
+        if shared:
+            self.sources[target], self.lengths[target] = root, shared
+        self._copy(root if lent >= length else source, target, max(0, shared - TILE), whole_tiles(length))
 
-    def written(self, slot: int, position: int) -> None:
-        """Note that a slot holds something else from a position on; slots that read it there share among themselves."""
-        self.lengths[slot] = min(self.lengths[slot], position)
-        lost = np.flatnonzero((self.sources == slot) & (self.lengths > position))
-        if not len(lost):
+    def write_from(self, slot: int, position: int) -> None:
+        """Copy what is shared, by a slot or of it, before somebody writes to the slot from a position on."""
+        self._hand_over(slot, position)
+        source, shared = int(self.sources[slot]), position // TILE * TILE
+        if self.lengths[slot] <= shared:
             return
-        longest = lost[np.argmax(self.lengths[lost])]
-        self.sources[lost] = longest
-        self.lengths[longest] = 0
+        self.lengths[slot] = shared
+        if not shared:
+            self.sources[slot] = slot
+        if position:
+            self._copy(source, slot, max(0, shared - TILE), whole_tiles(position))
+
+    def _hand_over(self, slot: int, position: int) -> None:
+        """Let those that share more of a slot than goes before a position share it among themselves."""
+        heirs = np.flatnonzero((self.sources == slot) & (self.lengths > position))
+        if not len(heirs):
+            return
+        heir = heirs[np.argmax(self.lengths[heirs])]
+        self._copy(slot, int(heir), 0, int(self.lengths[heir]))
+        self.sources[heirs] = heir
+        self.lengths[heir] = 0

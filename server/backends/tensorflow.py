@@ -107,7 +107,7 @@ class TensorFlowBackend:
         self._programs.write(*(numbers[:, None] for numbers in _tokens(pieces)))
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of one slot's keys and values to another slot."""
+        """Let a slot begin with the first `length` positions of another one's keys and values."""
         self._caches.copy(source, target, length)
 
     def admit(

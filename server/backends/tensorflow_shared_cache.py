@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from server.backends.shared_prefixes import SharedPrefixes
-from server.backends.tiles import room_for, whole_tiles
+from server.backends.tiles import room_for
 
 _VECTOR = 16  # floats of a vector
 
@@ -34,27 +34,24 @@ class SharedCaches:
         """
         shape = 2 * num_layers, num_slots, num_kv_heads, room_for(max_length), head_dim
         self._memory = _aligned_zeros(shape)
-        self._prefixes = SharedPrefixes(num_slots)
+        self._prefixes = SharedPrefixes(num_slots, self._copy)
         arrays = self._memory, self._prefixes.sources, self._prefixes.lengths
         self._addresses = tf.Variable([array.ctypes.data for array in arrays], dtype=tf.int64, trainable=False)
         caches = [SharedCache(self._memory, number, self._addresses) for number in range(len(self._memory))]
         self.keys, self.values = caches[:num_layers], caches[num_layers:]
 
     def write_from(self, slot: int, position: int) -> None:
-        """Say that a slot is going to be written to from a position on."""
-        self._prefixes.written(slot, position)
+        """Hear that a slot is going to be written to from a position on."""
+        self._prefixes.write_from(slot, position)
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the tiles that hold the first `length` positions of a slot to another slot."""
-        end = whole_tiles(length)
-        for layer in self._memory:  # each for itself: what numpy copies in between is as large as what it is asked for
-            layer[target, :, :end] = layer[source, :, :end]
-        self._prefixes.copied(source, target, length)
+        """Let a slot begin with the first `length` positions of another one."""
+        self._prefixes.share(source, target, length)
 
     def clear(self, slot: int) -> None:
         """Fill a slot with zeros: finite leftovers are never read, but NaN would survive a weight of zero."""
+        self.write_from(slot, 0)
         self._memory[:, slot] = 0
-        self._prefixes.written(slot, 0)
 
     def close(self) -> None:
         """Free the memory; a program that runs all the same fails, and does no harm."""
@@ -62,6 +59,10 @@ class SharedCaches:
         self.keys.clear()
         self.values.clear()
         self._memory = np.zeros([0], np.float32)
+
+    def _copy(self, source: int, target: int, begin: int, end: int) -> None:
+        for layer in self._memory:  # each for itself: what numpy copies in between is as large as what it is asked for
+            layer[target, :, begin:end] = layer[source, :, begin:end]
 
 
 class SharedCache:

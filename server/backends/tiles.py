@@ -1,11 +1,11 @@
 """Tiles: the kernels keep the keys and values of 16 positions together."""
 
-_TILE = 16
+TILE = 16
 
 
 def whole_tiles(positions: int) -> int:
     """Return the positions of the tiles that so many positions lie in."""
-    return -(-positions // _TILE) * _TILE
+    return -(-positions // TILE) * TILE
 
 
 def room_for(positions: int) -> int:
@@ -15,4 +15,4 @@ def room_for(positions: int) -> int:
     cache, and drive each other out.
     """
     tiles = whole_tiles(positions)
-    return tiles if tiles // _TILE % 2 else tiles + _TILE
+    return tiles if tiles // TILE % 2 else tiles + TILE

@@ -88,7 +88,7 @@ class TorchBackend:
         operators = self._operators(spec, cuda=record is not None)
         self._decoder = Decoder(spec, weights, operators=operators, quantization=quantization, **placed)
         slots = num_slots + SCRATCH_SLOTS
-        self._caches = Caches(spec, num_slots=slots, position_by_position=record is not None, **placed)
+        self._caches = Caches(spec, num_slots=slots, position_by_position=record is not None, shares=self._fused, **placed)
         self._decoder.prefixes = self._caches.prefixes
         self._sampler = self._make_sampler()
         self._decoding = self._make_decoding(record)
@@ -116,7 +116,7 @@ class TorchBackend:
             self._reader(*map(self._indices, (token_ids, slots, positions)), self._caches.keys, self._caches.values)
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of one slot's keys and values to another slot."""
+        """Let a slot begin with the first `length` positions of another one's keys and values."""
         with torch.no_grad():
             self._caches.copy(source, target, length)
 

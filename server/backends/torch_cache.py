@@ -3,7 +3,7 @@
 import torch
 
 from server.backends.shared_prefixes import SharedPrefixes
-from server.backends.tiles import room_for, whole_tiles
+from server.backends.tiles import room_for
 from server.backends.torch_pages import LargePages
 from server.models.spec import DecoderSpec
 
@@ -16,7 +16,8 @@ class Caches:
     Attributes:
         keys: of each layer.
         values: likewise.
-        prefixes: which slots begin alike, on the host: each one's source and length, for `attend` of cpu/kernels.h.
+        prefixes: where each slot's first positions lie, its source and length for `attend` of cpu/kernels.h, on the
+            host; None twice where every slot has all of its own.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Caches:
         dtype: torch.dtype,
         device: torch.device,
         position_by_position: bool,
+        shares: bool,
     ) -> None:
         """Make room, all zeros.
 
@@ -38,6 +40,7 @@ class Caches:
             dtype: of the elements.
             device: where they live.
             position_by_position: whether all heads of a position lie together in memory, not all positions of a head.
+            shares: whether a slot may read its first positions in another one, as the kernels do; on CPU alone.
         """
         slots, heads, positions, head_dim = num_slots, spec.num_kv_heads, room_for(max_length), spec.head_dim
         pages = LargePages()
@@ -54,27 +57,35 @@ class Caches:
         if device.type == "cpu" and not position_by_position:
             # torch would wake a second thread for every array that it copies
             self._memory = [cache.view(torch.uint8).numpy() for cache in self._memory]
-        self._prefixes = SharedPrefixes(num_slots)
-        self.prefixes = torch.from_numpy(self._prefixes.sources), torch.from_numpy(self._prefixes.lengths)
+        self._prefixes = SharedPrefixes(num_slots, self._copy) if shares else None
+        self.prefixes: tuple[Tensor, Tensor] | tuple[None, None] = None, None
+        if self._prefixes is not None:
+            self.prefixes = torch.from_numpy(self._prefixes.sources), torch.from_numpy(self._prefixes.lengths)
 
     def write_from(self, slot: int, position: int) -> None:
-        """Say that a slot is going to be written to from a position on."""
-        self._prefixes.written(slot, position)
+        """Hear that a slot is going to be written to from a position on."""
+        if self._prefixes is not None:
+            self._prefixes.write_from(slot, position)
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of a slot to another slot."""
-        for cache in self._memory:
-            cache[target, :, : whole_tiles(length)] = cache[source, :, : whole_tiles(length)]
-        self._prefixes.copied(source, target, length)
+        """Let a slot begin with the first `length` positions of another one."""
+        if self._prefixes is not None:
+            self._prefixes.share(source, target, length)
+        else:
+            self._copy(source, target, 0, length)
 
     def wipe(self, slot: int) -> None:
         """Fill a slot with zeros."""
+        self.write_from(slot, 0)
         for cache in self._memory:
             cache[slot] = 0
-        self._prefixes.written(slot, 0)
 
     def clear(self) -> None:
         """Free the memory."""
         self.keys.clear()
         self.values.clear()
         self._memory.clear()
+
+    def _copy(self, source: int, target: int, begin: int, end: int) -> None:
+        for cache in self._memory:
+            cache[target, :, begin:end] = cache[source, :, begin:end]

@@ -12,8 +12,9 @@ class Scheduler:
 
     The samples of one prompt share one prefill: the first is prefilled, the others copy from whichever slot holds the
     prompt. A slot holds it until another prompt needs the slot, even when nobody decodes there any more. A waiting
-    sample takes a free slot that holds its prompt, else the lowest; with a cache of prefixes, the one that was of use
-    to nobody for longest, and its prompt begins with what a slot holds of a prompt of the same owner.
+    sample takes a free slot that holds its prompt, else the lowest, those from which others have copied last; with a
+    cache of prefixes, the one that was of use to nobody for longest, and its prompt begins with what a slot holds of a
+    prompt of the same owner.
 
     Attributes:
         waiting: samples that wait for a slot, oldest first.
@@ -55,7 +56,8 @@ class Scheduler:
     def _place(self, sample: Sample) -> None:
         prompt = sample.request.prompt
         found = self._find_prefix(sample)
-        slot = min(self._free, key=lambda slot: (self._held.get(slot) is not prompt, self._used[slot], slot))
+        held, first = self._held.get, self._first_holders()
+        slot = min(self._free, key=lambda slot: (held(slot) is not prompt, slot in first, self._used[slot], slot))
         self._free.remove(slot)
         if self._held.get(slot) is prompt:
             sample.num_prefilled = prompt.num_prefill
@@ -64,6 +66,10 @@ class Scheduler:
             sample.prefix = found
         sample.slot = slot
         self._placed[slot] = sample
+
+    def _first_holders(self) -> set[int]:
+        """Return, of every prompt that is held, the slot from which others copy it."""
+        return set({id(prompt): slot for slot, prompt in reversed(self._held.items())}.values())
 
     def _find_prefix(self, sample: Sample) -> tuple[int, int] | None:
         """Find the beginning of a prompt that its own samples do not share already: in which slot, how many tokens."""

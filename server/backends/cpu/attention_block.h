@@ -35,8 +35,8 @@ struct Seen {
   int64_t first, end;
 };
 
-// A block's keys or values in a slot. The first positions, `shared` of them and a multiple of 16, another slot has as
-// well; they are read there, where they may still be in the processor's cache.
+// A block's keys or values in a slot. The first positions, `shared` of them and a multiple of 16, lie in another slot;
+// the last 16 of these in the slot itself as well, for reads that go beyond.
 template <typename T>
 struct Lines {
   const T *own, *others;

@@ -25,12 +25,12 @@ inline int64_t first_seen(const Shape& s, int64_t position) {
 
 inline int64_t first_tile(const Shape& s, int64_t position) { return first_seen(s, position) / kLanes * kLanes; }
 
-// For every slot another one that begins with the same keys and values, and for how many positions; see `attend`.
+// For every slot another one in which its first positions lie, and how many do; see `attend`.
 struct Prefixes {
   const int64_t *sources, *lengths;  // null: every slot is its own source
 
   int64_t source(int64_t slot) const { return sources ? sources[slot] : slot; }
-  int64_t length(int64_t slot) const { return lengths ? lengths[slot] / kLanes * kLanes : 0; }
+  int64_t length(int64_t slot) const { return lengths ? lengths[slot] : 0; }
 };
 
 template <typename T>

@@ -37,7 +37,7 @@ Tensor normalize(const Tensor& x, const Tensor& weight, const std::optional<Tens
 // rotary angles of query and key, or none; keys, values [slots, kv_heads, max_length, head_dim], max_length a multiple of
 // 16, laid out by tiles of 16 positions as this kernel alone reads them; slots, positions int64 [tokens]; window 0: all
 // positions; softcap 0: none. sources, lengths int64 [slots], or neither: the first positions of a slot, as many as its
-// length, are the same in its source, and may be read there. Returns the shape of query.
+// length, a multiple of 16, lie in its source; the last 16 of them in the slot as well. Returns the shape of query.
 Tensor attend(const Tensor& query, const Tensor& key, const Tensor& value, const std::optional<Tensor>& cos,
               const std::optional<Tensor>& sin, Tensor keys, Tensor values, const Tensor& slots,
               const Tensor& positions, double scale, int64_t window, double softcap,
