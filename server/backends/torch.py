@@ -87,8 +87,8 @@ class TorchBackend:
         placed = {"dtype": self._dtype, "device": self._device, "max_length": self.max_length}
         operators = self._operators(spec, cuda=record is not None)
         self._decoder = Decoder(spec, weights, operators=operators, quantization=quantization, **placed)
-        slots = num_slots + SCRATCH_SLOTS
-        self._caches = Caches(spec, num_slots=slots, position_by_position=record is not None, shares=self._fused, **placed)
+        kinds = {"position_by_position": record is not None, "shares": self._fused}
+        self._caches = Caches(spec, num_slots=num_slots + SCRATCH_SLOTS, **kinds, **placed)
         self._decoder.prefixes = self._caches.prefixes
         self._sampler = self._make_sampler()
         self._decoding = self._make_decoding(record)
