@@ -119,6 +119,20 @@ def test_another_prompt_takes_a_slot_over_and_nobody_copies_from_it_any_more():
     assert scheduler.prefilling() == after.samples
 
 
+def test_the_slot_that_others_have_copied_from_is_taken_last():
+    scheduler = Scheduler(4)
+    before, after = request_of(3), request_of(4)
+    scheduler.add(before)
+    scheduler.admit()
+    for sample in before.samples:
+        finish_prefill(scheduler, sample)
+    for sample in before.samples:
+        scheduler.finish(sample, FinishReason.STOP)
+    scheduler.add(after)
+    scheduler.admit()
+    assert slots(after.samples) == [1, 2, 3, 0]
+
+
 def test_nobody_copies_from_a_slot_that_is_to_be_forgotten():
     scheduler = Scheduler(2)
     request = request_of(2)
