@@ -86,7 +86,8 @@ class Programs:
         trials: dict[str | int, Callable[[], Function]] = {}
         if self._chunk is not None:
             trials["prefill"] = self._try_prefill
-        for rows in (*smaller[:1], largest, *smaller[1:]):  # the largest has room for all that are not compiled yet
+        # The third has room for all that are not compiled yet, and takes a few rows as long as single operations would.
+        for rows in (*smaller[:2], largest, *smaller[2:]):
             trials[rows] = partial(self._try_steps, rows)
         return trials
 
