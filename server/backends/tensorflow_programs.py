@@ -86,7 +86,7 @@ class Programs:
         trials: dict[str | int, Callable[[], Function]] = {}
         if self._chunk is not None:
             trials["prefill"] = self._try_prefill
-        # The third has room for all that are not compiled yet, and takes a few rows as long as single operations would.
+        # The largest has room for all that are not compiled yet, but for a few rows it is no faster than single calls.
         for rows in (*smaller[:2], largest, *smaller[2:]):
             trials[rows] = partial(self._try_steps, rows)
         return trials

@@ -87,7 +87,8 @@ def _zeros(shape: tuple[int, ...]) -> np.ndarray:
     Small pages: a slot's first positions lie in as many places as there are layers, heads and kinds, and to clear a
     large page for each takes a sequence 0.1 s and its slot all of its memory.
     """
-    room = mmap.mmap(-1, math.prod(shape) * np.dtype(np.float32).itemsize)
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(AttributeError, OSError):  # a system without large pages
         room.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(room, np.float32).reshape(shape)
