@@ -150,7 +150,7 @@ class TensorFlowBackend:
         self._params.pop(slot, None)
         if slot in self._poisoned:
             self._poisoned.discard(slot)
-            self._caches.clear(slot)
+            self._caches.wipe(slot)
 
     @property
     def compiled_share(self) -> float:

@@ -32,7 +32,7 @@ class Caches:
         for cache in (*self.keys, *self.values):
             cache.copy(source, target, length)
 
-    def clear(self, slot: int) -> None:
+    def wipe(self, slot: int) -> None:
         """Leave nothing in a slot that could harm its next sequence: attention passes over what it may not see."""
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ class SharedCaches:
         """Let a slot begin with the first `length` positions of another one."""
         self._prefixes.share(source, target, length)
 
-    def clear(self, slot: int) -> None:
+    def wipe(self, slot: int) -> None:
         """Fill a slot with zeros: finite leftovers are never read, but NaN would survive a weight of zero."""
         self.write_from(slot, 0)
         self._memory[:, slot] = 0

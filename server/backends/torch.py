@@ -187,7 +187,7 @@ class TorchBackend:
         if self._compilation is not None:
             self._compilation.close()
         self._decoding.close()
-        self._caches.clear()
+        self._caches.close()
 
     @property
     def _model(self) -> tuple[Decoder, list[Tensor], list[Tensor]]:

@@ -80,7 +80,7 @@ class Caches:
         for cache in self._memory:
             cache[slot] = 0
 
-    def clear(self) -> None:
+    def close(self) -> None:
         """Free the memory."""
         self.keys.clear()
         self.values.clear()

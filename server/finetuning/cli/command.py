@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from server import terminal
 from server.errors import InvalidRequestError, KelvinError, NotFoundError, UnavailableError
 from server.finetuning.cli.showing import show_bad_lines, show_event, show_finetunes, show_outcome
-from server.finetuning.plan import Method
+from server.finetuning.plan import Method, Plan
 from server.options import JsonOption, settings_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ def run(
     """Fine-tune a classifier right here; no server is needed. Ctrl-C pauses it."""
     from server.finetuning.cli import local
     from server.finetuning.cli.options import read_search, read_served, read_settings, read_temperature
-    from server.finetuning.jobs.validation import InvalidFilesError
 
     settings = settings_of(models=[model] if model else None, framework=framework)
     _require_folder(report)
@@ -96,11 +95,7 @@ def run(
     plan = local.settle(local.read_request(body), settings)
     given = {"training_file": file, "validation_file": validation_file, "test_file": test_file}
     with _kept(settings) as state:
-        try:
-            job = local.submit(state, plan, {name: path for name, path in given.items() if path is not None})
-        except InvalidFilesError as error:
-            show_bad_lines(error.bad_lines)
-            raise
+        job = _submit(state, plan, {name: path for name, path in given.items() if path is not None})
         terminal.note(f"{job.id}: {method} on {file}")
         _run(state, job.id, watch=watch, report=report, as_json=as_json)
 
@@ -163,6 +158,17 @@ def report(job_id: JobArgument, file: Annotated[Path, typer.Argument(help="HTML 
     _require_folder(file)
     with _kept(settings_of()) as state:
         _write_report(state, _find(state, job_id), file)
+
+
+def _submit(state: "Kept", plan: Plan, files: dict[str, Path]) -> "Job":
+    from server.finetuning.cli import local
+    from server.finetuning.jobs.validation import InvalidFilesError
+
+    try:
+        return local.submit(state, plan, files)
+    except InvalidFilesError as error:
+        show_bad_lines(error.bad_lines)
+        raise
 
 
 def _run(state: "Kept", job_id: str, *, watch: bool, report: Path | None, as_json: bool) -> None:
